@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::progress;
 use crate::args::value::GlobalValue;
 
-/// Warns about each doubtful value. `set`: values of variables, as hexadecimal digits.
+/// Warns about each doubtful value. `set` has the values that were loaded, as hexadecimal digits.
 pub fn warn(globals: &[GlobalValue], set: &BTreeMap<String, String>) {
     for GlobalValue { name, text } in globals.iter().filter(|global| is_doubtful(global, set)) {
         progress::warn(&format!(

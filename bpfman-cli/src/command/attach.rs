@@ -21,7 +21,7 @@ use crate::show::matching::MatchingJson;
 use crate::show::xdp_mode::fallback_warning;
 use crate::verdict;
 
-/// Attachments that v0.6.0 supports also work with its daemon.
+/// Attaches a program. Attachments that v0.6.0 supports also work with a daemon of that version.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let (order, sharing) = place(&command.point);
     if forgets_redirects(&command.point) && !sharing.allow_redirect {
@@ -115,7 +115,7 @@ async fn attach_as_published(
     answer_link(global, &link)
 }
 
-/// Shows a new link, and warns if the driver refused its chain, or something else came out otherwise.
+/// Shows a new link; prints the daemon's warnings, and one if the driver refused the chain.
 fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
     link.warnings.iter().for_each(|text| warn(text));
     let link = LinkJson::new(link);
@@ -125,7 +125,7 @@ fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
     show::answer(global, &link)
 }
 
-/// Returns the error of a daemon that does not support a flag, and ignored it.
+/// Returns the error for a flag that an older daemon ignored.
 fn not_known(flag: &str, ended: bool) -> CliError {
     let stays = if ended { "nothing is attached" } else { "the link stays attached without" };
     CliError::Invalid {
@@ -146,7 +146,7 @@ fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     }
 }
 
-/// Returns whether the next program runs after a redirect, which is lost then.
+/// Returns whether the next program runs after a redirect verdict: the redirect is lost then.
 fn forgets_redirects(point: &AttachTo) -> bool {
     let (table, set) = match point {
         AttachTo::Xdp(xdp) => (verdict::XDP, &xdp.proceed_on),

@@ -12,7 +12,7 @@ use crate::show::checked::CheckedKernel;
 
 const RUNNER_VARIABLE: &str = "BPFMAN_VM";
 const PACKAGED: &str = "/usr/libexec/bpfman/vm";
-/// Time limit in seconds: about five for booting, and the verifier's time on an emulated CPU.
+/// Time limit in seconds. Booting takes about five; the verifier is slow on an emulated CPU.
 const LIMIT: &str = "600";
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::figures::ChainRates;
 
 /// Maximum number of hooks per call.
 const HOOKS_OF_A_CALL: usize = 64;
-/// Number of streams after which all hooks move to new streams: the daemon allows a user 8.
+/// Number of streams above which all hooks move to new streams: the daemon allows 8 per user.
 const MAX_STREAMS: usize = 4;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct ChainMeasurements {
     verdicts: bool,
     streams: Vec<Streaming<ext::TimeMembersEvent>>,
     measured: BTreeSet<String>,
-    /// Reasons of hooks that are not measured.
+    /// Reasons why hooks are not measured, by hook.
     refusals: BTreeMap<String, String>,
 }
 
@@ -127,7 +127,7 @@ impl ChainMeasurements {
         self.refusals.get(hook).map(String::as_str)
     }
 
-    /// Returns one sentence for the hooks of each refusal.
+    /// Returns one sentence per reason with its hooks, or none if all hooks are measured.
     pub fn note(&self) -> Option<String> {
         let mut hooks_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (hook, why) in &self.refusals {

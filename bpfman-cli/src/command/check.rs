@@ -107,7 +107,7 @@ async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     }
 }
 
-/// If the daemon refuses the image, adds a note and loads nothing: its requirements can still be shown.
+/// Fetches an image through the daemon. If this fails, adds a note, and the daemon is not used for a dry run.
 async fn take_from(
     global: &Global,
     daemon: &mut Option<Services>,
@@ -149,7 +149,7 @@ fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) 
     CheckedKernel::new(&format!("this host, Linux {release}"), view.lacks(object, needs))
 }
 
-/// Names are readable without rights, unless `/proc` is masked.
+/// Returns the names of the kernel's functions: readable without privileges, unless `/proc` is masked.
 fn functions_of_host() -> BTreeSet<String> {
     let list = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let symbols = list.lines().filter_map(|line| {
@@ -160,7 +160,7 @@ fn functions_of_host() -> BTreeSet<String> {
     functions.map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Adds the BTF of all loaded modules. BTF that cannot be read is left out, since programs cannot use it either.
+/// Adds the BTF of all loaded modules. Skips BTF that cannot be read: programs cannot use it either.
 fn add_modules(types: &mut KernelBtf) {
     let mut modules: Vec<PathBuf> =
         std::fs::read_dir(TYPES).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -173,7 +173,7 @@ fn add_modules(types: &mut KernelBtf) {
     }
 }
 
-/// Adds program types that the daemon reports as missing: some load but cannot be attached.
+/// Adds program types that the daemon reports as missing: the kernel may load programs but not attach them.
 async fn add_missing_types(
     client: &mut Services,
     object: &ObjectFile,

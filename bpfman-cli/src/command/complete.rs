@@ -19,8 +19,8 @@ const MAX_WORDS: usize = 200;
 const INTERFACES: &str = "/sys/class/net";
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
-/// Prints the words that begin as the last one of the line does. Prints nothing where the shell has words of its own,
-/// and on all failures.
+/// Prints the candidates that begin with the last word of the line. Prints nothing after a failure, or where
+/// the shell's own completion applies.
 pub async fn run(global: &Global, line: &str) -> Result<(), CliError> {
     let Some((of, begun)) = completed_value(line) else { return Ok(()) };
     let words = tokio::time::timeout(DAEMON_TIMEOUT, words(global, of, &begun)).await;
@@ -32,7 +32,7 @@ pub async fn run(global: &Global, line: &str) -> Result<(), CliError> {
     show::write(&words.iter().map(|word| format!("{word}\n")).collect::<String>())
 }
 
-/// Owners choose names: a shell gets only words without a meaning in it.
+/// Returns whether a shell gives the word no special meaning: owners choose names freely.
 fn is_plain(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/@,".contains(c)) && !word.starts_with('-')
 }
@@ -42,7 +42,7 @@ async fn words(global: &Global, of: CompletedValue, begun: &str) -> Result<Vec<S
         CompletedValue::Interfaces => interfaces(),
         CompletedValue::Functions => functions(begun),
         CompletedValue::Hooks => {
-            // Interfaces have hooks without a daemon, too.
+            // Hooks of interfaces are completed even without a daemon.
             let chains = hooks(global).await.unwrap_or_default();
             let of_interface = |name: String| {
                 ["xdp:IFACE", "tc:IFACE:ingress", "tc:IFACE:egress", "tcx:IFACE:ingress", "tcx:IFACE:egress"]

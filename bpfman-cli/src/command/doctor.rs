@@ -64,7 +64,7 @@ async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool
     Ok(true)
 }
 
-/// Returns whether an object differs from its record; not while an operation changes it, or if it is third-party.
+/// Returns whether an object differs from its record; false if it is being changed, or third-party.
 const fn differs(standing: ext::Standing) -> bool {
     !matches!(standing, ext::Standing::Running | ext::Standing::Changing | ext::Standing::Unspecified)
 }
@@ -104,9 +104,9 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
-            // A later process, interface or namespace of the same name does not take its place.
+            // A new process, interface or namespace of the same name does not bring the link back.
             ext::Standing::Gone => Hint::Detach(LinkId(link.id)),
-            // A restart brings back neither interface nor path.
+            // A restart of the daemon brings back neither interface nor path.
             ext::Standing::Waiting | ext::Standing::Elsewhere | ext::Standing::Unreachable => {
                 Hint::GetLink(LinkId(link.id))
             }
@@ -168,7 +168,7 @@ async fn provenance(
     examined: bool,
 ) -> Result<(), CliError> {
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
-        // The policy is unusable, which a daemon that examines itself has reported, or the caller lacks the permission.
+        // Either the caller lacks the permission, or the daemon has already reported the policy as unusable.
         Err(status) if status.code() == tonic::Code::PermissionDenied && examined => {
             if diagnosis.findings.iter().all(|found| found.class != FindingClass::POLICY) {
                 diagnosis.note(
@@ -208,7 +208,7 @@ async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
         return Ok(());
     };
-    // A daemon that examines itself has reported it.
+    // A daemon that examines itself has reported this problem already.
     if !answer.pins_problem.is_empty() && diagnosis.findings.iter().all(|found| found.subject != "bpffs") {
         diagnosis.found(FindingClass::KERNEL, "bpffs", answer.pins_problem, &Hint::RestartDaemon);
     }
@@ -254,7 +254,7 @@ async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     Ok(())
 }
 
-/// Notes parts of the daemon's sandbox that root or the kernel disabled: no difference from the records.
+/// Notes parts of the daemon's sandbox that root or the kernel disabled; these are not findings.
 async fn cage(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
     for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {

@@ -63,7 +63,7 @@ async fn follow(global: &Global, command: &ShowDrops, client: Client) -> Result<
     }
 }
 
-/// Returns the chains that have to be measured before the first reading counts.
+/// Returns the chains to measure before the first reading that is shown.
 async fn chains_now(client: &Client) -> Result<Vec<SeenChain>, Error> {
     let request = ext::FollowFiguresRequest::default();
     let mut stream = client.services().figures.follow_figures(request).await?.into_inner();
@@ -101,7 +101,7 @@ impl CountedReasons {
     }
 }
 
-/// Returns attach points of third-party programs, as far as the kernel has links of them.
+/// Returns attach points of third-party programs, by program id; only attachments by kernel link are known.
 async fn places_of_others(client: &Client) -> HashMap<u32, String> {
     let request = ext::ListLinksRequest { others: true, ..Default::default() };
     let Ok(answer) = client.services().ext.list_links(request).await else { return HashMap::new() };

@@ -10,10 +10,10 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::tried::Tried;
 
-/// Default priority of application objects: after the others.
+/// Priority of the dry run: the default of application objects, which places a program last.
 const PRIORITY: i32 = 1000;
 
-/// Runs the dry run and shows the result. A refusal fails with its own code, after the whole answer.
+/// Runs the dry run and shows the result. If it was refused, then fails with the exit code of the refusal.
 pub async fn run(
     global: &Global,
     client: &mut Services,

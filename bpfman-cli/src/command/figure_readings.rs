@@ -16,12 +16,12 @@ use crate::show;
 pub enum FiguresUpdate {
     Rates(FigureRates),
     Away(String),
-    /// The daemon is back: rates follow with the reading after the next.
+    /// The daemon is back. Rates need two readings, and follow with the second.
     Back,
 }
 
 impl FiguresUpdate {
-    /// Notes that the daemon has gone or is back. An error if it has gone and `ends_when_away`.
+    /// Prints a note if the daemon has gone or is back. With `ends_when_away`, fails if it has gone.
     pub fn noted(self, ends_when_away: bool) -> Result<Self, CliError> {
         match &self {
             Self::Rates(_) => {}
@@ -49,7 +49,7 @@ pub struct FigureReadings {
 }
 
 impl FigureReadings {
-    /// Begins readings. With `time_runs` in the request, the kernel times runs, if the caller may have it do so.
+    /// Begins to read. The kernel times runs if the request has `time_runs` and the caller is permitted.
     pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
         let mut readings = Self {
             client,
@@ -116,7 +116,7 @@ impl FigureReadings {
                         return Ok(FiguresUpdate::Rates(FigureRates { note, ..rates }));
                     }
                 }
-                // Only the permission for run times may have been withdrawn: try again without them.
+                // Perhaps only the permission for run times was withdrawn: reconnect, and read without them.
                 Err(error) if error.is_lost() || is_denied(&error) => return Ok(self.lose(Some(&error))),
                 Err(error) => return Err(CliError::Client(error)),
                 Ok(None) => return Ok(self.lose(None)),
@@ -142,7 +142,7 @@ impl FigureReadings {
     }
 }
 
-/// Returns whether statistics without times may be available.
+/// Returns whether the error may concern only run times: other statistics may be available.
 fn has_no_times(error: &Error) -> bool {
     is_denied(error) || matches!(error.reason(), Some(Reason::Unsupported | Reason::KernelRefused))
 }

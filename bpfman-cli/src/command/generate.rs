@@ -26,7 +26,7 @@ fn script(shell: Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut definition(), "bpfman", &mut text);
     let mut text = String::from_utf8_lossy(&text).into_owned();
-    // clap's last lines complete at once where zsh has just found the file: live ones would come with the next key only.
+    // When zsh autoloads the file, clap's last lines complete at once, before the appended live completions.
     if let Some(end) = text.find("\nif [ \"$funcstack[1]\"").filter(|_| shell == Shell::Zsh) {
         text.truncate(end);
     }

@@ -35,7 +35,7 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
             let freeze =
                 |hook: &mut ext::SetHookRequest| (hook.held, hook.held_seconds) = (Some(true), seconds);
             let answer = ask(global, &at, freeze).await?;
-            // An older daemon ignores the time; an earlier freeze without a time has none either.
+            // An older daemon ignores the time limit, and the hook may have been frozen without one.
             if answer.held && answer.held_seconds_left.is_none() {
                 let release = Hint::Release { hook: hook.clone() };
                 warn(&format!("this freeze does not end by itself: {release}"));

@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::screen::Screen;
 
-/// A terminal receives no control characters; a pipe or file receives every byte.
+/// Prints the output of an iterator: without control characters on a terminal, byte for byte elsewhere.
 pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::ReadIteratorRequest { link_id: command.link_id };
@@ -34,7 +34,7 @@ pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Returns the length of the complete characters; the rest of an incomplete one comes with the next piece.
+/// Returns the length without an incomplete last character, whose remaining bytes come with the next piece.
 fn whole_characters(text: &[u8]) -> usize {
     match std::str::from_utf8(text) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

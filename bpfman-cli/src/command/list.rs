@@ -68,7 +68,7 @@ async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError
     show::answer(global, &ProgramList { programs })
 }
 
-/// Applies the selections that the daemon does not. Third-party programs are neither attached nor unattached.
+/// Returns whether the client selects a program. Third-party ones are neither attached nor unattached.
 fn is_wanted(command: &ListPrograms, program: &ProgramJson) -> bool {
     let select = &command.select;
     let attached = program.managed && !program.link_ids.is_empty();
@@ -147,7 +147,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     show::answer(global, &LinkList { links })
 }
 
-/// Returns the request by exact type. A kernel type, which stands for several, is selected by the client.
+/// Returns the request by exact type. The client selects by a kernel type, which covers several exact types.
 fn links_request(command: &ListLinks) -> ext::ListLinksRequest {
     let exact = match &command.select.program_type {
         Some(TypeFilter::Exact(known)) => known.name(),

@@ -56,7 +56,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     show::answer(global, &LoadedPrograms { programs })
 }
 
-/// Prints the parts that the load of `program` left out.
+/// Prints the warnings of a load, for example about parts that it left out.
 pub fn warn_of(program: &ext::Program) {
     let name = program.info.as_ref().map_or("", |info| info.name.as_str());
     program.warnings.iter().for_each(|text| progress::warn(&format!("program \"{name}\": {text}")));
@@ -102,7 +102,7 @@ async fn load(
     Ok((ids.collect::<Option<_>>().ok_or(lacking)?, logs))
 }
 
-/// Unloads programs of a daemon that does not support flags and loaded without them.
+/// Unloads programs that an older daemon loaded without some flags. Returns the error for the flags.
 async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &str) -> CliError {
     let mut left = Vec::new();
     for kernel in response.programs.iter().filter_map(|program| program.kernel_info.as_ref()) {

@@ -58,7 +58,7 @@ use bpfman_client::{Client, Reconnect, Services};
 use crate::args::{Cli, CliCommand, Global};
 use crate::error::CliError;
 
-/// Runs the command of the command line; `again` returns it once more, for commands that are watched.
+/// Runs a command. `again` parses the command line once more, for each repetition with `--watch`.
 pub async fn run(cli: Cli, again: impl Fn() -> Cli) -> Result<(), CliError> {
     if cli.command.is_watched() { watch::run(again).await } else { once(cli).await }
 }

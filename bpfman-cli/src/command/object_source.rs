@@ -1,4 +1,4 @@
-//! Sources of an object: a file is read by the client, an image by the daemon, or by the client without one.
+//! Sources of an object. The client reads files, the daemon images; without a daemon, the client reads both.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl ObjectSource {
         }
     }
 
-    /// Returns the daemon's location for a load, when an image is in its cache already.
+    /// Returns the location for a load by the daemon, which has an image in its cache already.
     pub fn location(&self) -> Location {
         match self {
             Self::File(path) => Location::File(absolute(path)),

@@ -30,7 +30,7 @@ impl ProgressForm {
         Self::chosen(global.output, global.progress, is_terminal, is_dumb)
     }
 
-    /// Machine-readable output is the same whether or not a user watches.
+    /// Returns the form of progress; machine-readable output has none.
     fn chosen(output: OutputForm, choice: ProgressChoice, is_terminal: bool, is_dumb: bool) -> Self {
         match (output, choice) {
             (OutputForm::Json | OutputForm::Yaml, _) | (_, ProgressChoice::Never) => Self::Silent,

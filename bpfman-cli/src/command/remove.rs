@@ -81,7 +81,7 @@ struct Wanted<'a> {
     /// True if the answer is a list, also for one object or none.
     is_list: bool,
     ignore_missing: bool,
-    /// True if all are to be removed: some can be removed only after others, so that refusals are retried.
+    /// True if all objects are to be removed. Refusals are retried, since one object may depend on another.
     is_all: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Sessions of `bpfman run-as`: lists, one, and the end of what they left.
+//! Sessions of `bpfman run-as`: lists them, shows one, and removes leftovers of ended ones.
 
 use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
@@ -29,7 +29,7 @@ async fn all(global: &Global) -> Result<SessionList, CliError> {
     Ok(SessionList::new(&answer))
 }
 
-/// Removes what sessions left, up to the first failure.
+/// Removes the leftovers of ended sessions; stops at the first failure.
 pub async fn remove(global: &Global, names: &[String]) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let mut removed = Vec::new();

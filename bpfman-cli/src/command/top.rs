@@ -80,7 +80,7 @@ enum TopEvent {
 async fn screen(command: &ShowTop, readings: FigureReadings, services: Services) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let mut figures = read_figures(readings);
-    // Its drop restores the terminal, also before the message of a panic.
+    // Dropping this value restores the terminal, also before the message of a panic.
     let mut shown = OpenScreen::begin()?;
     let mut input = read_input();
     let (details, mut loaded) = mpsc::channel(4);

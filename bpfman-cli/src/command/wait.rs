@@ -77,7 +77,7 @@ async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> R
     }
 }
 
-/// Checks after each change; none when the daemon stops.
+/// Checks the condition after each change; returns none if the daemon stops.
 async fn follow(
     global: &Global,
     command: &WaitFor,

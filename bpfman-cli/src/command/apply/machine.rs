@@ -38,7 +38,7 @@ const fn architecture() -> &'static str {
     }
 }
 
-/// Returns the source addresses for distant destinations, which a node reports as internal. Sends nothing.
+/// Returns the source addresses for distant hosts: a node reports them as internal. Sends no packet.
 fn primary_addresses() -> Vec<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849), which no machine has.
     let far = [

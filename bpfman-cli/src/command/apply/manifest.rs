@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::error::CliError;
 use crate::show::applications::LOCAL_UID;
 
-/// Maximum size of a manifest, in bytes: that of an API server.
+/// Maximum size of a manifest, in bytes; the API server has the same limit.
 const MAX_MANIFEST: u64 = 3 << 20;
 
-/// Kind of manifests on a machine without a cluster, where others have no meaning.
+/// Only kind of manifest that is applied on a machine without a cluster.
 pub const KIND: &str = "ClusterBpfApplication";
 
 const API_VERSION: &str = "bpfman.io/v1alpha1";
@@ -58,7 +58,7 @@ pub fn applications(files: &[PathBuf]) -> Result<Vec<ManifestApplication>, CliEr
     Ok(applications)
 }
 
-/// Returns the names of the applications of all files. Other errors in them do not matter.
+/// Returns the names of the applications in all files. Ignores errors in other fields.
 pub fn names(files: &[PathBuf]) -> Result<Vec<String>, CliError> {
     named(&documents(files)?)
 }

@@ -90,7 +90,7 @@ pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     all_of(failures)
 }
 
-/// A manifest may be deleted twice; an application without programs is a typing error.
+/// Refuses names for which `apply` made no application: they are probably typing errors.
 async fn ensure_applied(global: &Global, names: &[String]) -> Result<(), CliError> {
     let there = list::applications_of(&mut connect(global).await?).await?.applications;
     let is_there = |name: &&String| there.iter().any(|one| one.name == **name && one.by == "apply");

@@ -19,7 +19,7 @@ json_shape! {
 json_shape! {
     pub struct PageProgram(program: &ext::ProgramFigures) {
         id: u32 = program.id,
-        /// Number of runs while any client had the kernel count them.
+        /// Number of runs; the kernel counts them only while a client requests it.
         runs: u64 = program.runs,
         nanoseconds: u64 = program.nanoseconds,
         /// CPU time as a member of chains, in nanoseconds, as far as known.

@@ -32,7 +32,7 @@ pub struct LiveStream {
     pub time_runs: bool,
 }
 
-/// Streams of the daemon. A refused stream is none: the page gets the reason, and the other streams.
+/// Streams of the daemon. One that the daemon refuses is `None`: the page shows the reason, and the others.
 struct LiveStreams {
     client: Client,
     journal: Option<Events>,

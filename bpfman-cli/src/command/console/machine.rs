@@ -25,7 +25,7 @@ use crate::show::program::ProgramList;
 use crate::show::radar::RadarJson;
 use crate::show::session::SessionList;
 
-/// Maximum number of streams: the daemon allows 16 of the journal for one user, and that user's commands need some.
+/// Maximum number of streams: the daemon allows a user 16 of the journal, and other commands need some.
 const STREAMS: usize = 8;
 
 const HISTORY: u32 = 200;

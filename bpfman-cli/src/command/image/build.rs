@@ -76,7 +76,7 @@ pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
         })
 }
 
-/// Returns the named inputs. The parser has checked that they are of one kind.
+/// Returns the input that the flags name. The parser has checked that it is of one kind.
 fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     if let Some(file) = bytecode.bytecode {
         return Ok(Input::File(file));

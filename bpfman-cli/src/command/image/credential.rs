@@ -7,7 +7,7 @@ use bpfman_image_format::{AuthFile, Credential, ImageReference};
 
 use crate::error::CliError;
 
-/// Missing files of credentials are ignored; unreadable ones are an error, since a push without them fails worse.
+/// Returns the given credential, or that of docker or podman; an existing but unreadable file is an error.
 pub fn of(image: &ImageReference, given: Option<Credential>) -> Result<Option<Credential>, CliError> {
     if given.is_some() {
         return Ok(given);

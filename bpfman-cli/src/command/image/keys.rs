@@ -27,7 +27,7 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
     let key = SigningKey::generate().map_err(LocalImageError::from)?;
     let public = key.public_key().map_err(LocalImageError::from)?;
     let pem = key.to_pem().map_err(LocalImageError::from)?;
-    // Create both before writing, so that a refused second file leaves no half pair with content.
+    // Create both files before writing either: if the second cannot be created, the first is removed.
     let mut private_file = create(&private_key, 0o600)?;
     let mut public_file = create(&public_key, 0o644).inspect_err(|_| {
         let _ = std::fs::remove_file(&private_key);

@@ -4,10 +4,10 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Data limit of the process, in bytes: a blob of maximum size, twice while its buffer grows, and the object in it.
+/// Data limit in bytes: a blob of maximum size, its copy while the buffer grows, and the unpacked object.
 const MAX_DATA: u64 = 512 << 20;
 
-/// Limits the memory of this process: oci-client 0.18 has no limit for the text of a refusal.
+/// Limits the memory of this process: oci-client 0.18 reads a registry's error text without a limit.
 pub fn limit_memory() -> io::Result<()> {
     let before = getrlimit(Resource::Data);
     let current = before.current.map_or(MAX_DATA, |current| current.min(MAX_DATA));

@@ -22,8 +22,8 @@ pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     }
 }
 
-/// Returns the image for a call that reports no progress during a pull. If progress is shown, pulls the image first.
-/// The call itself always has the requested pull policy, and downloads nothing again.
+/// Returns the image for a call that cannot report the progress of a pull. If progress is shown, pulls the
+/// image first: the call, which keeps the requested pull policy, then downloads nothing.
 pub async fn pulled_where_watched(
     global: &Global,
     client: &mut Services,

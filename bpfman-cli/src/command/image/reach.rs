@@ -1,4 +1,4 @@
-//! Access to a registry, by flags or the daemon's configuration: images are pushed to where they are pulled from.
+//! Access to a registry, by flags or by the daemon's configuration, which also applies to its pulls.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -12,7 +12,7 @@ struct {
 static void *(*const lookup)(void *map, const void *key) = (void *)1;
 static long (*const update)(void *map, const void *key, const void *value, unsigned long long flags) = (void *)2;
 
-/* The third argument is the reason. Packets that are done with go by consume_skb. */
+/* The third argument is the reason. Delivered packets are freed by consume_skb, not here. */
 SEC("tp_btf/kfree_skb")
 int drop_reasons(unsigned long long *arguments)
 {

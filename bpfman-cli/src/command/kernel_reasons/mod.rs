@@ -15,7 +15,7 @@ use crate::args::value::absolute;
 use crate::drops::KernelDrop;
 use crate::error::CliError;
 
-/// `kfree_skb.c` beside it, compiled.
+/// Object compiled from `kfree_skb.c`.
 const OBJECT: &[u8] = include_bytes!("kfree_skb.elf");
 const MAP: &str = "reasons";
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -91,14 +91,14 @@ fn rates(
 struct ReasonNames(Vec<String>);
 
 impl ReasonNames {
-    /// Returns no names if the kernel's types cannot be read: then numbers are shown.
+    /// Returns this kernel's names. If its types cannot be read, there are none, and numbers are shown.
     fn of_this_kernel() -> Self {
         let kernel = std::fs::read(KERNEL_TYPES).ok().and_then(|types| KernelBtf::parse(types).ok());
         let names = kernel.as_ref().and_then(|kernel| kernel.enumerators("skb_drop_reason"));
         Self(names.unwrap_or_default().into_iter().map(str::to_owned).collect())
     }
 
-    /// Reasons of subsystems have no name here: the upper half is the subsystem, the lower half its reason.
+    /// Returns the name of a reason. A subsystem's reason has none: the upper 16 bits are the subsystem.
     fn name(&self, number: u32) -> String {
         let named = usize::try_from(number).ok().and_then(|index| self.0.get(index));
         match (named, number >> 16) {

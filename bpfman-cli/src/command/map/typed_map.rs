@@ -23,7 +23,7 @@ pub struct TypedMap {
     pub program_types: Option<ProgramTypes>,
 }
 
-/// Finds the program of a map by its name. A program alone is no map.
+/// Returns the wire form of a map's name, with the id of its program. A program without a map is an error.
 pub async fn named_map(services: &mut Services, named: &MapName) -> Result<ext::NamedMap, CliError> {
     Ok(map_of(match named {
         MapName::Id(id) => Map::MapId(*id),

@@ -19,18 +19,18 @@ pub enum ImageSigner {
 #[derive(Debug, PartialEq, Eq)]
 pub struct PolicyAddition {
     pub lines: String,
-    /// Line in front of which they stand, from 1; none at the end of the text.
+    /// Number of the line, from 1, before which the lines are inserted; none for the end of the text.
     pub before: Option<usize>,
     pub text: String,
 }
 
 impl PolicyAddition {
-    /// Adds an entry in front of all others, or behind those for a part of its images: the first entry that covers an
-    /// image decides, and stricter ones keep their effect. None if the layout shows no place, or an entry in front
-    /// covers all its images.
+    /// Adds an entry after those that match only a part of its images, and before all others: the first
+    /// matching entry decides, so stricter entries stay in effect. None if the layout has no position for it,
+    /// or an earlier entry matches all of its images.
     pub fn of_images(text: &str, pattern: &str, signer: &ImageSigner) -> Option<Self> {
         let before: Table = text.parse().ok()?;
-        // A key of the file as a whole, which has to stand in front of all tables.
+        // A top-level key of TOML has to precede all tables.
         let is_root_needed =
             matches!(signer, ImageSigner::Identity { .. }) && !before.contains_key("trusted_root");
         let root = if is_root_needed { "trusted_root = \"public-good\"\n\n" } else { "" };
@@ -62,7 +62,7 @@ impl PolicyAddition {
             .then_some(added)
     }
 
-    /// Adds a grant for a user behind all others; none if the layout shows no place.
+    /// Adds a grant for a user after all others; none if the layout has no position for it.
     pub fn of_grant(text: &str, user: &str, verbs: &[String], limits: &GrantOptions) -> Option<Self> {
         let before: Table = text.parse().ok()?;
         let users = if user.parse::<u32>().is_ok() { user.to_owned() } else { quoted(user) };
@@ -99,8 +99,8 @@ impl PolicyAddition {
     }
 }
 
-/// Returns the line, from 0, at which to insert after `behind` entries: before the next table and its comment. `None`: at
-/// the end of the text.
+/// Returns the index of the line before which to insert, so that `behind` entries precede it; comments of the
+/// next table follow it. `None` for the end of the text.
 fn place(text: &str, behind: usize) -> Option<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let mut images = (0..lines.len()).filter(|at| lines[*at].starts_with("[[images]]"));
@@ -117,7 +117,7 @@ fn place(text: &str, behind: usize) -> Option<usize> {
     Some(place)
 }
 
-/// Returns whether each image of a pattern is one of another. `*` stands for any characters.
+/// Returns whether a pattern matches all images of another. `*` stands for any characters.
 fn covers(pattern: &str, other: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = other.strip_prefix(parts.next().unwrap_or_default()) else { return false };

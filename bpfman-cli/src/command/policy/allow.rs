@@ -1,4 +1,4 @@
-//! `bpfman policy allow`: adds an entry to the policy, once root has seen its lines.
+//! `bpfman policy allow`: adds an entry to the policy, after root has confirmed its lines.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -17,7 +17,7 @@ use crate::show::policy::AddedPolicyLines;
 
 const MODE: u32 = 0o644;
 
-/// Shows the lines, asks, and writes them. An error leaves the policy unchanged.
+/// Shows the lines, asks for confirmation, and writes them. An error leaves the policy unchanged.
 pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
     // The file itself, not a link to it, is replaced.
     let file = fs::canonicalize(&allow.policy).unwrap_or_else(|_| allow.policy.clone());
@@ -100,7 +100,7 @@ fn signer(allow: &AllowPolicy) -> Result<ImageSigner, CliError> {
     if let [issuer, subject] = allow.identity.as_slice() {
         return Ok(ImageSigner::Identity { issuer: issuer.clone(), subject: subject.clone() });
     }
-    // The daemon has no working folder of the user's.
+    // Make paths absolute: the daemon has another working folder.
     let absolute =
         |key: &PathBuf| fs::canonicalize(key).map_err(|source| CliError::File { path: key.clone(), source });
     allow.key.iter().map(absolute).collect::<Result<_, _>>().map(ImageSigner::Keys)
@@ -131,7 +131,7 @@ fn ensure_valid(file: &Path) -> Result<(), CliError> {
     })
 }
 
-/// Folder made for the first policy: removed again while it is empty, that is, if nothing was written.
+/// Folder created for the first policy; removed on drop if it is still empty.
 struct MadeFolder(PathBuf);
 
 impl MadeFolder {
@@ -151,14 +151,14 @@ impl Drop for MadeFolder {
     }
 }
 
-/// Writes the new text beside the policy, or, to show it alone, into the folder for temporary files.
+/// Writes the new text to a draft beside the policy; for a dry run, in the folder for temporary files.
 fn write_draft(allow: &AllowPolicy, file: &Path, text: &str) -> Result<NamedTempFile, CliError> {
     let folder = if allow.dry_run { std::env::temp_dir() } else { folder_of(file).to_owned() };
     let failed = |source| CliError::File { path: folder.clone(), source };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".policy-").suffix(".toml");
     let mut draft = builder.tempfile_in(&folder).map_err(failed)?;
-    // As the policy is, whatever the umask.
+    // Use the mode of the policy, whatever the umask.
     let old = fs::metadata(file).ok();
     let mode = old.as_ref().map_or(MODE, |old| old.permissions().mode() & 0o777);
     draft.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
@@ -173,7 +173,7 @@ fn ensure_accepted(draft: &Path, file: &Path) -> Result<(), CliError> {
     let checked = super::read("check", Some(draft))?;
     let draft = draft.display().to_string();
     let mistakes = checked.mistakes.into_iter().map(|mistake| mistake.reason);
-    // The draft itself is replaced by the policy, which has its own owner and mode.
+    // Ignore notes about the draft's own owner and mode, which the written policy does not have.
     let notes = checked.notes.into_iter().filter(|note| !note.contains(&draft));
     let reasons: Vec<String> = mistakes.chain(notes).collect();
     if reasons.is_empty() {

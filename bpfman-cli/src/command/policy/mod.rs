@@ -1,4 +1,4 @@
-//! `bpfman policy`: by the daemon's program, which reads policies, and without a daemon that runs.
+//! `bpfman policy`: runs the daemon's program, which parses policies; no daemon needs to be running.
 
 mod addition;
 mod allow;
@@ -16,7 +16,7 @@ use crate::show;
 use crate::show::policy::CheckedPolicyFile;
 
 const DAEMON: &str = "bpfmand";
-/// Path in the packages, which is in no user's `PATH`.
+/// Path of the packaged daemon. Its folder is usually not in a user's `PATH`.
 const INSTALLED: &str = "/usr/sbin/bpfmand";
 
 pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {

@@ -23,7 +23,7 @@ impl PlannedProgram {
         type_name(self.program_type)
     }
 
-    /// Returns whether programs of this type run by opening their pin: socket filters, routes, system calls and so on.
+    /// Returns whether the program has no hook: processes open its pin and run it, as with socket filters.
     #[must_use]
     pub fn is_for_openers(&self) -> bool {
         self.hooks.is_empty() && self.program_type.is_some_and(|of| of.hook_form().is_none())
@@ -62,7 +62,7 @@ pub fn plan(
             }
             (several, _) => {
                 let names: Vec<&str> = several.iter().map(|index| chosen[*index].name.as_str()).collect();
-                // All of them belong to the structure.
+                // All of them are members of the structure: choose the first.
                 if matches!(hook.point, AttachPoint::StructOps { .. }) {
                     hooks_of[several[0]].push(hook.clone());
                     continue;

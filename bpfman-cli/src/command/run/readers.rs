@@ -38,7 +38,7 @@ pub struct MapReaders {
     first: VecDeque<(usize, MapUpdate)>,
     records: mpsc::Receiver<(usize, MapUpdate)>,
     readings: Arc<Readings>,
-    /// Indexes of maps that the next readers continue, once these have to stop.
+    /// Set when the readers have to stop: indexes of the maps that the next readers continue.
     stop: watch::Sender<Option<Vec<usize>>>,
 }
 
@@ -71,8 +71,8 @@ impl Readings {
 }
 
 impl MapReaders {
-    /// Begins to read; no later record is missed, and the first entries of each map are read. The error of an
-    /// unreadable map is its first result: a run continues without it.
+    /// Begins to read: no later record is missed. Reads the entries of each map once; for an unreadable map,
+    /// the error is its first result, and a run continues without it.
     pub async fn begin(client: &Client, maps: &[FollowedMap], interval: Duration) -> Self {
         let (sender, records) = mpsc::channel(AHEAD);
         let (stop, stopped) = watch::channel(None);

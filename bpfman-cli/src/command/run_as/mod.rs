@@ -50,7 +50,7 @@ async fn follow(global: &Global, command: RunAs) -> Result<i32, CliError> {
     ended.await.map_err(|error| CliError::Session(std::io::Error::other(error)))?
 }
 
-/// Refused loads, which are shown if the command fails: libraries try what they can do without.
+/// Refused loads, shown only if the command fails: libraries also try loads that they can do without.
 #[derive(Default)]
 struct Refusals(Vec<String>);
 

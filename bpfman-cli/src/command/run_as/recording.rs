@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::tell;
 use crate::error::CliError;
 
-/// File to which lines are added that it does not have.
+/// File to which missing lines are appended.
 pub struct Recording {
     path: PathBuf,
     file: File,

@@ -1,4 +1,4 @@
-//! Connection of a session: with the daemon until it begins, then with its receiver.
+//! Connection of a session: to the daemon until the session begins, then to its receiver process.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};

@@ -24,7 +24,7 @@ const PASSED: [Signal; 8] = [
 pub struct PassedSignals(mpsc::UnboundedReceiver<Signal>);
 
 impl PassedSignals {
-    /// Begins to catch signals, before any process can know the command.
+    /// Begins to catch signals. This comes before the command starts, so that no signal is lost.
     pub fn catch() -> Result<Self, CliError> {
         let (send, received) = mpsc::unbounded_channel();
         for one in PASSED.into_iter().chain([Signal::TSTP]) {
@@ -35,7 +35,7 @@ impl PassedSignals {
         Ok(Self(received))
     }
 
-    /// Passes signals on until none can come.
+    /// Passes signals to the command until this process can receive none.
     pub async fn forward(mut self, session: SessionSignals) {
         while let Some(one) = self.0.recv().await {
             if one == Signal::TSTP {

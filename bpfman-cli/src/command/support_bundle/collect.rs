@@ -72,7 +72,7 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
     let Some((program, arguments)) = command.split_first() else {
         return CollectedPart::failed("no command");
     };
-    // This program itself, even if its path now has another one.
+    // Run this very program, even if its path now has another one.
     let path = if program == "bpfman" { "/proc/self/exe" } else { program };
     let started = Command::new(path)
         .args(arguments)

@@ -1,5 +1,5 @@
-//! `bpfman support-bundle`: one archive with parts of limited time and size; a failed part has its reason. All are
-//! output of this user's own commands: they contain nothing that the user may not read.
+//! `bpfman support-bundle`: one archive of parts, each limited in time and size. A failed part has its
+//! reason. Parts are output of this user's own commands: they contain nothing that the user may not read.
 
 mod archive;
 mod collect;

@@ -115,7 +115,7 @@ pub fn of_hooks(global: &Global, names: &[u8]) -> Vec<BundlePart> {
             let file = format!("chains/{number:03}-{}", plain(hook));
             let show = |form: &str| {
                 let mut command = ours(global, &format!("chain show{form}"));
-                // A name is never taken for a flag.
+                // A hook's name must not be parsed as a flag.
                 command.extend(["--".to_owned(), hook.to_owned()]);
                 command
             };

@@ -99,7 +99,7 @@ pub static POLICY: AllowedSettings = AllowedSettings(&[
     "revoked.running",
 ]);
 
-/// Maximum length of a value: longer text is no such setting.
+/// Maximum length of a value; a longer one is not shown.
 const MAX_VALUE: usize = 300;
 const MAX_SETTINGS: usize = 10_000;
 

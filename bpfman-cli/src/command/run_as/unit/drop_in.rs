@@ -6,7 +6,7 @@ use super::file::ServiceUnit;
 
 /// Name of the drop-in's file.
 pub const FILE: &str = "50-bpfman-run-as.conf";
-/// Settings that give a service mounts or users of its own, which sessions do not serve, and the value without.
+/// Settings for a service's own mounts or users, which sessions do not support, and their values for "off".
 const NAMESPACES: [(&str, &str); 17] = [
     ("PrivateTmp", "no"),
     ("PrivateDevices", "no"),
@@ -106,7 +106,7 @@ fn words(start: &str) -> std::str::SplitWhitespace<'_> {
     prefix_of(start).1.split_whitespace()
 }
 
-/// Splits the characters before a command's path, of which some give rights.
+/// Splits off the special characters before a command's path, some of which grant privileges.
 fn prefix_of(start: &str) -> (&str, &str) {
     let end = start.find(|one: char| !"@-:+!|".contains(one)).unwrap_or(start.len());
     start.split_at(end)
