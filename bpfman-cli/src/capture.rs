@@ -15,7 +15,7 @@ use crate::error::CliError;
 /// Maximum size of a capture, in bytes: all packets are held in memory, and each is run more than once.
 const MAX_FILE: u64 = 64 << 20;
 
-/// Maximum packet length in the header of written files, which is the maximum of other tools.
+/// Maximum packet length in the header of written files, the same that other tools write.
 const MAX_PACKET: u32 = 262_144;
 
 /// Bits of a pcap header's link type; the bits above are the length of a frame check sequence.
@@ -107,7 +107,7 @@ fn parse_pcap(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     let mut packets = Vec::new();
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
-        // This is the only error of a raw packet.
+        // An incomplete packet is the only possible error here.
         let (after, packet) = parser.next_raw_packet(rest).map_err(|_| CaptureError::Short { at })?;
         let fraction = u64::from(packet.ts_frac);
         let fraction = match header.ts_resolution {

@@ -240,7 +240,7 @@ impl CliError {
         }
     }
 
-    /// Returns whether the command worked, and its answer is no, for which scripts read the exit code.
+    /// Returns whether the command succeeded, and its exit code is a negative answer rather than a failure.
     const fn is_verdict(&self) -> bool {
         matches!(self, Self::Changes { .. } | Self::MayNot | Self::Unhealthy { .. } | Self::Differs { .. })
     }
@@ -250,7 +250,7 @@ impl CliError {
         self.report_of("");
     }
 
-    /// Writes the same for one of several objects, with its name before the error.
+    /// Reports the failure for one of several objects, with its name before the error.
     pub fn report_of(&self, subject: &str) {
         let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
         let mut text = String::new();

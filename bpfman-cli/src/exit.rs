@@ -19,7 +19,7 @@ pub enum Exit {
     Denied = 4,
     /// The program, link, hook, file or image does not exist.
     NotFound = 5,
-    /// The request can never succeed as it is, or this machine lacks a requirement.
+    /// The request is invalid, or this machine lacks a requirement.
     Invalid = 6,
     /// The request contradicts the present state.
     Conflict = 7,

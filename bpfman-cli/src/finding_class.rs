@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::exit::Exit;
 
-/// Class of a finding: its exit code, which no other class has, and its name in answers.
+/// Class of a finding: its exit code, which differs from those of other classes, and its name in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FindingClass(Exit, &'static str);
 
@@ -27,7 +27,7 @@ impl FindingClass {
     pub const HISTORY: Self = Self(Exit::History, "history");
     pub const CLOCK: Self = Self(Exit::Clock, "clock");
 
-    /// All classes, the gravest first: that of several findings counts.
+    /// All classes, the gravest first: the gravest finding determines the exit code.
     pub const ALL: [Self; 11] = [
         Self::DAEMON_DEAD,
         Self::DETACHED,

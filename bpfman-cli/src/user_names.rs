@@ -1,4 +1,4 @@
-//! Names of this machine's users, from its file alone: users of a directory service keep their numbers.
+//! Names of users from this machine's file only: users of a directory service are shown by number.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ impl UserNames {
     }
 
     fn parse(file: &str) -> Self {
-        // The first line of a number counts, as in the C library.
+        // If several lines have one number, the first counts, as in the C library.
         let lines = file.lines().rev().filter_map(|line| {
             let mut fields = line.split(':');
             let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);

@@ -1,4 +1,4 @@
-//! Sources of dropped packets: programs by their counted verdicts, programs of which nothing is counted, and the kernel.
+//! Sources of dropped packets: programs with counted verdicts, programs without counts, and the kernel.
 
 mod rows;
 mod rule_commands;

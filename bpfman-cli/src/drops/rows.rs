@@ -14,7 +14,7 @@ pub struct Drops {
     pub seconds: f64,
     /// Verdicts that dropped packets, the highest rate first.
     pub programs: Vec<CountedDrop>,
-    /// Programs that may drop packets which nothing counts.
+    /// Programs that may drop packets, but have no counts.
     pub uncounted: Vec<UncountedProgram>,
     /// The kernel's own drop reasons, the highest rate first; null if they are not counted.
     pub kernel: Option<Vec<KernelDrop>>,
@@ -87,7 +87,7 @@ fn kernel_reasons(program_type: &str) -> Option<&'static [&'static str]> {
 }
 
 impl Drops {
-    /// Returns the rows of a reading. `refusal` gives the reason of a chain that does not count, `places` the attach
+    /// Returns the rows of a reading. `refusal` returns why a chain is not counted; `places` has the attach
     /// points of third-party programs.
     pub fn of_reading<'r>(
         rates: &FigureRates,

@@ -8,8 +8,8 @@ const COMPANIONS: [(&str, &str); 4] = [
     ("xdp_firewall", "bpfman-xdp-firewall"),
 ];
 
-/// Returns the companion command of a program of the gallery; of others, the command that lists the maps with their
-/// rules.
+/// Returns the companion command of a program of the gallery; for other programs, the command that lists
+/// maps, some of which may hold rules.
 pub fn rule_command(function: &str, program_id: u32, application: Option<&str>) -> String {
     let companion = COMPANIONS.iter().find(|(prefix, _)| function.starts_with(prefix));
     match (companion, application) {

@@ -35,7 +35,7 @@ fn one(
 ) -> ChainRates {
     let none = ext::ChainFigures::default();
     let before = then.unwrap_or(&none);
-    // The counts of another program have an unknown start.
+    // A program that is new at the hook may have run elsewhere before: its rate is not known yet.
     let is_same = then.is_some_and(|then| then.entry_program_id == now.entry_program_id);
     let (runs, nanoseconds) =
         (now.runs.saturating_sub(before.runs), now.nanoseconds.saturating_sub(before.nanoseconds));
@@ -73,7 +73,7 @@ fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) ->
     let none = ext::MemberFigures::default();
     let existing = then.members.iter().find(|member| member.link_id == now.link_id);
     let before = existing.unwrap_or(&none);
-    // Counts of an earlier time were kept while the chain did not count.
+    // Counts that were kept while counters were off are from an earlier time.
     let was_counted = existing.is_none_or(|before| before.runs.is_some());
     let packets_of = |ended: &ext::VerdictCount| {
         let same = before.ended.iter().find(|before| before.verdict == ended.verdict);
@@ -100,7 +100,7 @@ fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) ->
     }
 }
 
-/// Returns the mean duration of the timed runs in between, without the clock's own time, in nanoseconds.
+/// Returns the mean duration in nanoseconds of runs timed between the readings, without the clock's time.
 fn recent_time(then: &ext::MemberFigures, now: &ext::MemberFigures) -> Option<f64> {
     // A chain that was rebuilt meanwhile counts from zero.
     let since = |then: u64, now: u64| now.checked_sub(then);

@@ -9,7 +9,7 @@ pub struct FigureRates {
     pub seconds: f64,
     /// True if the kernel timed runs; otherwise no CPU times are known.
     pub runs_timed: bool,
-    /// Reason why it did not.
+    /// Reason why times or counts are missing.
     pub note: Option<String>,
     /// CPU time of all shown programs and their chains, in percent of one CPU.
     pub cpu_percent: Option<f64>,
@@ -39,7 +39,7 @@ pub struct ProgramRates {
     pub cpu_percent: Option<f64>,
     /// True if `cpu_percent` lacks runs in chains of several programs without timing.
     pub is_partly_timed: bool,
-    /// Rate of runs by itself and in chains that count.
+    /// Rate of runs, alone and in chains with counters.
     pub runs_per_second: Option<f64>,
     /// Mean duration of the runs with a known duration.
     pub nanoseconds_per_run: Option<f64>,

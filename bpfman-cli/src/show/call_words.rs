@@ -20,7 +20,7 @@ pub fn call_words(verb: &str) -> String {
     words
 }
 
-/// Cuts the digests in a text to the digits that tell them apart.
+/// Shortens the digests in a text to their first digits.
 pub fn short_digests(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;

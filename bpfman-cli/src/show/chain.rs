@@ -55,7 +55,7 @@ json_shape! {
         optimisation_limit: Option<String> = filled(&shown.optimisation_limit),
         /// Number of instructions that read-only data decides.
         folded_instructions: u32 = shown.folded_instructions,
-        /// Number of tests and addresses of headers that a program takes from one before it.
+        /// Number of header tests and addresses that a program reuses from an earlier one.
         shared_header_tests: u32 = shown.shared_header_tests,
         segments: Vec<SegmentJson> = shown.segments.iter().map(SegmentJson::new).collect(),
         /// All programs at the hook, including third-party ones, in the order that packets meet them.

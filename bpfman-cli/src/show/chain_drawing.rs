@@ -91,7 +91,7 @@ fn packet_path(chain: &ChainJson) -> String {
             stranger(&mut text, entry);
         }
     }
-    // Show links that only the daemon lists: this is drift.
+    // Also show recorded links that the kernel does not list: they differ from the records.
     if chain.strategy == "kernel" {
         let shown = |member: &&MemberJson| {
             chain
@@ -115,7 +115,7 @@ fn is_the_chain(chain: &ChainJson, entry: &EntryJson) -> bool {
     entry.ours && chain.program_id.is_some() && entry.program_id == chain.program_id
 }
 
-/// Returns the member that is an entry of its own, as a tcx link is.
+/// Returns the member that an entry shows, if each member has an entry of its own, as with tcx links.
 fn member_of<'a>(chain: &'a ChainJson, entry: &EntryJson) -> Option<&'a MemberJson> {
     let is_own = entry.ours && chain.strategy == "kernel";
     chain.members.iter().find(|member| is_own && entry.program_id == Some(member.program_id))

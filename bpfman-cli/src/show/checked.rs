@@ -139,7 +139,7 @@ impl CheckedKernel {
         Self { kernel: kernel.to_owned(), lacks: lacks.collect(), tried: None }
     }
 
-    /// Adds a program type that the daemon found not to be attachable, unless no program has it.
+    /// Adds a program type that the daemon cannot attach, if the object has programs of this type.
     pub fn lack_type(&mut self, program_type: &str, why: &str, wanted_by: Vec<String>) {
         if wanted_by.is_empty() {
             return;

@@ -1,6 +1,6 @@
 //! Macro for JSON forms: a field and its source on the wire are in one line.
 
-/// Defines a public struct of fields `name: Type = value`, and `new`, which takes the messages of the values.
+/// Defines a public struct of fields `name: Type = value`, and `new`, which takes the values' wire messages.
 macro_rules! json_shape {
     (
         $(#[$about:meta])*

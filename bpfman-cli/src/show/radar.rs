@@ -15,7 +15,7 @@ json_shape! {
         radar: RadarStatusJson = RadarStatusJson::new(&answer.status.clone().unwrap_or_default()),
         programs: Vec<StrangeProgramJson> = answer.programs.iter().map(StrangeProgramJson::new).collect(),
         links: Vec<StrangeLinkJson> = answer.links.iter().map(StrangeLinkJson::new).collect(),
-        /// Commands by which the loaders of these programs would run without rights.
+        /// Commands that would run the loaders of these programs without privileges.
         run_as: Vec<String> = proposals(&answer.programs),
     }
 }

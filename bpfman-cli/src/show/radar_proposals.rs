@@ -10,13 +10,13 @@ pub fn proposals(programs: &[ext::StrangeProgram]) -> Vec<String> {
     let mut lines = BTreeSet::new();
     for program in programs.iter().filter(|program| program.session.is_empty()) {
         match &program.loaded_by {
-            // Sessions serve no containers.
+            // Sessions do not support containers.
             Some(loader) if !loader.container.is_empty() || !loader.pod.is_empty() => {}
             Some(loader) => {
                 let command = if loader.executable.is_empty() { &loader.command } else { &loader.executable };
                 lines.extend(line(&loader.unit, command));
             }
-            // The first process is the service manager, whose programs are its own.
+            // Skip process 1: the service manager holds programs of its own.
             None => lines.extend(
                 program
                     .holders
@@ -29,7 +29,7 @@ pub fn proposals(programs: &[ext::StrangeProgram]) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-/// Returns the path of a holder's executable, if its name still fits.
+/// Returns the path of a holder's executable, or its command if the path has another name.
 fn executable(holder: &ext::ObjectHolder) -> String {
     let path = std::fs::read_link(format!("/proc/{}/exe", holder.pid)).unwrap_or_default();
     let is_it = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&holder.command));

@@ -53,7 +53,7 @@ impl Screen {
     }
 }
 
-/// Returns whether the terminal only writes one line after another.
+/// Returns whether the terminal cannot move the cursor.
 #[must_use]
 pub fn is_plain_terminal() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")

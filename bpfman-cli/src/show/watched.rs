@@ -15,7 +15,7 @@ fn watched() -> Option<MutexGuard<'static, Watched>> {
     WATCHED.get().map(|watched| watched.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Compares what is shown from now on with what was shown.
+/// Makes `answer` and `warn` skip output that was shown already.
 pub fn begin() {
     let _first = WATCHED.get_or_init(Mutex::default);
 }

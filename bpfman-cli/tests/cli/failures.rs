@@ -144,7 +144,7 @@ fn daemon_without_event_stream_is_reported_as_older() {
     let said = "error: this daemon streams no events: it is older than this client\n\
                 hint: `bpfman history` shows the newest entries\n";
     assert_eq!(outcome.stderr, said);
-    // The client does not retry until the timeout.
+    // The client fails at once, and does not wait until the timeout.
     assert_eq!(daemon.run("wait link 7 --for attached --timeout 300s").code, 6);
 }
 

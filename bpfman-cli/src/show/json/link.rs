@@ -15,7 +15,7 @@ use crate::verdict;
 json_shape! {
     /// Link: an attachment.
     pub struct LinkJson(link: &ext::Link) {
-        /// Id of the link; 0 for a link of others.
+        /// Id of the link; 0 for a third-party link.
         link_id: u32 = link.id,
         program_id: u32 = link.program_id,
         program_name: String = link.program_name.clone(),

@@ -56,7 +56,7 @@ pub struct ProgramJson {
     pub cpu_limit: Option<String>,
     /// Action above the limit: `warn`, `detach` or `previous`.
     pub over_cpu: Option<String>,
-    /// CPU usage above its own limit, or that of its owner's programs.
+    /// CPU usage above the program's limit or the owner's.
     pub cpu_excess: Option<String>,
     /// Action that was taken: `warn`, `detach` or `previous`.
     pub cpu_done: Option<String>,
