@@ -68,7 +68,7 @@ impl Client {
         loaded.into_iter().map(remote).collect()
     }
 
-    /// Loads with values. An older daemon ignores values: what it loaded without them is unloaded again.
+    /// Loads with values. An older daemon ignores the values: its programs are unloaded, and the load fails.
     async fn load_with(
         &self,
         request: v1::LoadRequest,
@@ -131,8 +131,8 @@ impl Client {
         self.hand_over(RequestedMap::Id(id), access).await
     }
 
-    /// Opens a map by the kernel's id of a program of the daemon, and the map's name in the object. The caller needs
-    /// rights over maps only, not the right to list them.
+    /// Opens a map of a program, by the program's kernel id and the map's name in the object. The caller
+    /// needs permission to access maps, but none to list programs.
     pub async fn open_map_of(
         &self,
         program: u32,

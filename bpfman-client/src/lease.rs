@@ -1,4 +1,4 @@
-//! Program that is unloaded with its handle.
+//! Program that is unloaded when its handle is dropped.
 
 use std::ops::Deref;
 use std::path::Path;

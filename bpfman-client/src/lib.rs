@@ -24,7 +24,7 @@
 //!   attaches, opens maps, unloads.
 //! - [`MapFile`]: a map, as one of aya's types ([`MapFile::typed`]), as a stream of records ([`MapFile::ring`]), or as
 //!   a descriptor.
-//! - [`ProgramLease`]: a program that is unloaded with its handle.
+//! - [`ProgramLease`]: a program that is unloaded when its handle is dropped.
 //! - [`Error`]: refusal of the daemon, with its [`Reason`] and the next steps.
 //!
 //! All other calls of the daemon are in [`Client::services`], with the messages of [`wire`].

@@ -51,7 +51,7 @@ impl NewLoad {
         Self::of(Location::File(path.as_ref().display().to_string()))
     }
 
-    /// Loads from an image that root's signature policy has to admit. It is fetched if the daemon does not have it.
+    /// Loads from an image that root's signature policy has to admit. The daemon fetches it if it is missing.
     pub fn image(reference: impl Into<String>) -> Self {
         Self::of(Location::Image(v1::BytecodeImage {
             url: reference.into(),
@@ -63,7 +63,7 @@ impl NewLoad {
     fn of(location: Location) -> Self {
         let bytecode = v1::BytecodeLocation { location: Some(location) };
         let request = v1::LoadRequest { bytecode: Some(bytecode), ..v1::LoadRequest::default() };
-        // Digits are a number, never the bytes of the variable, however many there are.
+        // Digits are always a number, even if there are exactly two for each byte of the variable.
         Self { request, values: ext::LoadValues { by_type_only: true, ..ext::LoadValues::default() } }
     }
 

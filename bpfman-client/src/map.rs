@@ -66,9 +66,9 @@ impl MapFile {
         map.map_err(|source| Error::Map { map: name, source: Box::new(source) })
     }
 
-    /// Pins the map in a bpffs. The kernel checks only this process's permissions on the folder (Linux 5.19). The map
-    /// exists as long as the pin, and every user who may open the pin may write to the map, so it should be open for
-    /// writing.
+    /// Pins the map in a bpffs. The kernel checks only this process's permissions on the folder (Linux 5.19).
+    /// The map exists as long as the pin. Open the map for writing, because every user who may open the pin
+    /// may write to it.
     ///
     /// # Errors
     /// [`Error::Pin`]: the path exists, the folder is not in a bpffs or not writable by this user, or the kernel

@@ -113,8 +113,8 @@ impl AttachAt {
         At::Sockmap(map.into()).into()
     }
 
-    /// Attaches to a netkit device of the daemon's own namespace (Linux 6.7), named by its primary end; the program's
-    /// load decides which end is meant. Use [`ext::NetkitPoint`] for another namespace.
+    /// Attaches to a netkit device of the daemon's own namespace (Linux 6.7), named by its primary end, at
+    /// the end that the program was loaded for. Use [`ext::NetkitPoint`] for another namespace.
     pub fn netkit(interface: impl Into<String>) -> Self {
         At::Netkit(ext::NetkitPoint { interface: interface.into(), ..Default::default() }).into()
     }

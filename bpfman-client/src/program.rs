@@ -5,7 +5,7 @@ use bpfman_proto::v1;
 
 use crate::{AttachAt, Client, Error, MapAccess, MapFile, ProgramLease};
 
-/// Program of the daemon. It stays loaded when this handle is dropped; see [`ProgramLease`] for the opposite.
+/// Program of the daemon. It stays loaded when this handle is dropped; a [`ProgramLease`] unloads it.
 #[derive(Clone, Debug)]
 pub struct RemoteProgram {
     client: Client,
@@ -104,7 +104,7 @@ impl RemoteProgram {
         Ok(())
     }
 
-    /// Returns a lease: the program is unloaded when it is dropped.
+    /// Returns a lease, which unloads the program when it is dropped.
     #[must_use = "it is unloaded at once otherwise"]
     pub const fn lease(self) -> ProgramLease {
         ProgramLease::of(self)

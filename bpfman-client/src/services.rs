@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 256 << 20;
 /// Maximum size of trailers (messages and hints), in bytes: one byte of text may take three.
 const MAX_TRAILERS: u32 = 256 << 10;
 
-/// Unread bytes of a stream, and of all together: with small windows, an unread stream would block other calls.
+/// Maximum unread bytes per stream, and per connection: an unread stream must not block other calls.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 
