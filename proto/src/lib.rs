@@ -49,7 +49,7 @@ pub mod pluginregistration {
 
 include!(concat!(env!("OUT_DIR"), "/method.rs"));
 
-/// Returns the lock file of the acting agent; the daemon creates it for root and the group of its socket.
+/// Returns the path of the lock of the acting agent; the daemon creates it for root and its socket's group.
 #[must_use]
 pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
     let mut name = socket.as_os_str().to_owned();
@@ -72,7 +72,7 @@ pub const APPLICATION_KEY: &str = "bpfman_application";
 /// Metadata key of an application's name in newer clients; read like [`APPLICATION_KEY`].
 pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
 
-/// Prefix of a metadata key, followed by a function name, with the exact type of a return probe; it is not kept.
+/// Prefix of a metadata key, before a function's name; the value, a return probe's exact type, is not stored.
 pub const ACTUAL_TYPE_PREFIX: &str = "bpfman.io/actual-type:";
 
 /// Trailer of a failed call with the next steps.

@@ -69,8 +69,8 @@ impl WirePoint {
         Some(point.with_metadata(link.metadata.clone()))
     }
 
-    /// Returns whether one of them must be detached before the other can be attached: netfilter allows one program
-    /// per priority, and cannot change whether it sees reassembled packets.
+    /// Returns whether one point must be detached before the other is attached: netfilter allows one program
+    /// per priority, and a link cannot switch reassembly of packets on or off.
     #[must_use]
     pub fn excludes(&self, other: &Self) -> bool {
         match (self.as_more(), other.as_more()) {

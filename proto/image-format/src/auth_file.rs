@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
 const ANSWER_LIMIT: u64 = 64 << 10;
-/// Message of a credential helper without credentials: its protocol has no other sign of it.
+/// Message of a credential helper that has no credentials; its protocol has no status code for this.
 const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Reason why there is no password. No text of the file or a helper is repeated: it may hold the secret.
+/// Reason why there is no password. Errors repeat no text of the file or of a helper: it may be the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
     /// The file is not the JSON that docker and podman write.
@@ -132,7 +132,7 @@ impl AuthFile {
         .collect()
     }
 
-    /// Returns whether [`Self::find`] may find a password, without calling a helper.
+    /// Returns, without calling a helper, whether [`Self::find`] may find a password.
     #[must_use]
     pub fn may_have(&self, image: &ImageReference) -> bool {
         self.store.is_some()
@@ -140,8 +140,8 @@ impl AuthFile {
             || self.auths.keys().any(|key| covers(key, image))
     }
 
-    /// Returns the password for an image's registry, if any, of the longest entry that covers it; may call a helper,
-    /// which blocks.
+    /// Returns the password for an image's registry, from the longest entry that covers the image; none
+    /// without such an entry. May call a helper, which blocks.
     pub fn find(&self, image: &ImageReference) -> Result<Option<Credential>, AuthFileError> {
         let of_registry = |(host, _): &(&String, _)| one_spelling(host) == image.registry();
         if let Some((_, program)) = self.helpers.iter().find(of_registry) {

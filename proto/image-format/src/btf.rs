@@ -1,7 +1,7 @@
 //! Minimal BTF reader: names and types of an object's maps.
 //!
-//! libbpf's map definitions are variables in `.maps`, each a struct whose member `type` points to an array; its length
-//! is the number of the map type (`__uint`).
+//! libbpf's map definitions are variables in `.maps`, each a struct whose member `type` points to an array.
+//! The length of the array is the number of the map type (`__uint`).
 
 use std::collections::BTreeMap;
 
@@ -170,7 +170,7 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
-    /// Gives up on a chain longer than any compiler writes, which is a loop.
+    /// Skips typedefs and qualifiers; none if there are more than any compiler writes, as in a loop.
     fn resolve(&self, mut id: u32) -> Option<&Type> {
         for _ in 0..32 {
             let found = self.get(id)?;

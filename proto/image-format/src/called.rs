@@ -22,7 +22,7 @@ const PSEUDO_FUNC: u8 = 4;
 pub(crate) struct Called(HashSet<(SectionIndex, u64)>);
 
 impl Called {
-    /// Unreadable code calls nothing; the daemon reports its defect at load.
+    /// Collects the called functions. Skips unreadable code: the daemon reports its defect at load.
     pub(crate) fn read(file: &File<'_>, endian: Endian) -> Self {
         let mut called = Self::default();
         for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
@@ -39,7 +39,7 @@ impl Called {
                 let place = at;
                 at += INSN;
                 let (source, number) = operands(insn, endian);
-                // A call counts instructions from the one after it; an address counts bytes.
+                // A call counts instructions from the next one; an address counts bytes.
                 let addend = match (insn[0], source) {
                     (CALL, PSEUDO_CALL) | (LD_IMM64, PSEUDO_FUNC) if !symbols.contains_key(&place) => {
                         called.add(section.index(), place, (number + 1) * INSN as i64);

@@ -1,6 +1,6 @@
 //! Challenges in the header `WWW-Authenticate`, by the grammar of RFC 9110, section 11.
 
-/// Challenge: a scheme and its parameters. Both names are case-insensitive.
+/// Challenge: a scheme and its parameters. All names are case-insensitive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
@@ -59,7 +59,7 @@ impl<'a> ChallengeReader<'a> {
         }
     }
 
-    /// Some registries do not quote addresses.
+    /// Parses a parameter's value, with or without quotes: some registries omit them.
     fn value(&mut self) -> String {
         self.skip_blanks();
         let Some(quoted) = self.rest.strip_prefix('"') else {
@@ -77,7 +77,7 @@ impl<'a> ChallengeReader<'a> {
         value
     }
 
-    /// Credentials of other schemes (`Negotiate YII=`) look like a parameter without a value.
+    /// Skips credentials (`Negotiate YII=`), which look like a parameter without a value.
     fn skip_token68(&mut self) {
         let before = self.rest;
         self.take(|c| is_token(c) || c == '/');
@@ -104,7 +104,7 @@ impl<'a> ChallengeReader<'a> {
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns whether a token may contain the character (RFC 9110, section 5.6.2).
 fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::media;
 
-/// Types of programs and maps by name, in the words of [`crate::vocabulary`]; advisory, only the object counts.
+/// Types of programs and maps by name, in the words of [`crate::vocabulary`]. Advisory: the object decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Labels {
     /// Types of programs by function name.
@@ -24,7 +24,7 @@ pub struct LabelError {
 }
 
 impl Labels {
-    /// Reads the labels of an image's configuration, current ones or the four legacy ones; may be empty.
+    /// Reads an image's labels, the current or the four legacy ones. The result is empty if there are none.
     pub fn read(labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
         let (programs, maps) = (labels.get(media::LABEL_PROGRAMS), labels.get(media::LABEL_MAPS));
         if programs.is_none() && maps.is_none() {

@@ -43,8 +43,8 @@ const MAX_ENTRIES: usize = 64;
 const NAME_LIMIT: u64 = 16 << 10;
 const SHOWN_CHARACTERS: usize = 160;
 
-/// Returns the object file in a layer: an ELF file, or a tar with one, compressed by gzip or zstd, or not. The content
-/// decides, not the media type: tools disagree about those.
+/// Returns the object file in a layer: an ELF file, or a tar with one, compressed by gzip, zstd or not at
+/// all. The content decides, not the media type, on which tools disagree.
 pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
     let mut reader = Limited::new(unpacked(layer).map_err(failed)?);
     let mut start = [0; TAR_HEADER];
@@ -71,7 +71,7 @@ fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerEr
     Ok(bytes)
 }
 
-/// Lowest is best: eBPF objects before other programs, then names of objects before others (v0.6.0 took any).
+/// Returns the rank of a file, the lowest is best: eBPF before other machines, then names ending in `.o`.
 fn rank(path: &Path, start: &[u8]) -> u8 {
     let is_little = start.get(5) == Some(&1);
     let machine = start.get(18..20).and_then(|bytes| bytes.try_into().ok());
@@ -128,7 +128,7 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
         .ok_or_else(|| LayerError::NoObject(format!("none of its {count} entries is an ELF file")))
 }
 
-/// GNU's form, or a record `LENGTH path=NAME` of a pax header.
+/// Reads a long file name, in GNU's form or as a record `LENGTH path=NAME` of a pax header.
 fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerError> {
     let mut bytes = Vec::new();
     entry.take(NAME_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -145,7 +145,7 @@ fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerE
     Ok(name.map(|name| PathBuf::from(OsString::from_vec(name))))
 }
 
-/// No entry is written to its path, so absolute paths are allowed; one with `..` is no file of the image.
+/// Returns whether a path has `..`. Absolute paths are allowed, because no entry is written to its path.
 fn leads_outside(path: &Path) -> bool {
     path.components().any(|component| component == Component::ParentDir)
 }

@@ -19,7 +19,7 @@ pub struct PlatformField {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Deserializes a list or map that may be `null`: Go writes empty ones so.
+/// Deserializes a list or map that may be `null`, which Go writes for an empty one.
 pub fn null_is_empty<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -198,7 +198,7 @@ impl OciLayout {
         self.write_index(&index)
     }
 
-    /// Lists a stored manifest without a name: it refers to another manifest.
+    /// Adds a stored manifest to the index without a name, for one that refers to another manifest.
     pub fn list(&self, manifest: Descriptor) -> Result<(), LayoutError> {
         let mut index = self.index()?;
         if index.manifests.iter().all(|entry| entry.digest != manifest.digest) {

@@ -6,7 +6,7 @@ pub fn next_page(headers: &HeaderMap) -> Option<String> {
     headers.get_all(LINK).iter().find_map(|value| next_of(value.to_str().ok()?))
 }
 
-/// Format: `<ADDRESS>; NAME=VALUE; NAME="VALUE", <ADDRESS>…`
+/// Returns the next page's address in a header: `<ADDRESS>; NAME=VALUE; NAME="VALUE", <ADDRESS>…`
 fn next_of(header: &str) -> Option<String> {
     let mut rest = header;
     loop {
@@ -24,7 +24,7 @@ fn end_of_link(parameters: &str) -> usize {
     separators(parameters, ',').next().unwrap_or(parameters.len())
 }
 
-/// Separators outside of quoted values.
+/// Returns the positions of separators outside of quoted values.
 fn separators(text: &str, separator: char) -> impl Iterator<Item = usize> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.char_indices().filter_map(move |(at, character)| {
@@ -50,7 +50,7 @@ fn parts(parameters: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Only the first relation of a link counts.
+/// Returns the value of the parameter `rel`.
 fn relation(parameter: &str) -> Option<&str> {
     let (name, value) = parameter.split_once('=')?;
     name.trim().eq_ignore_ascii_case("rel").then(|| value.trim().trim_matches('"'))

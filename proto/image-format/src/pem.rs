@@ -34,7 +34,7 @@ pub fn blocks(text: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
         let (label, tail) = tail.split_once("-----")?;
         let (body, tail) = tail.split_once(&format!("-----END {label}-----"))?;
         rest = tail;
-        // Only encrypted blocks have headers (`Proc-Type: …`), and the caller recognizes these by label or content.
+        // Text with headers (`Proc-Type: …`) is not base64: the block is encrypted, and callers detect that.
         let packed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
         Some((label, BASE64_STANDARD.decode(packed).unwrap_or_default()))
     })

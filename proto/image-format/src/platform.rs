@@ -59,7 +59,7 @@ const fn row(
     Row { architecture, build_arg, endian, words }
 }
 
-/// Sorted by name, since `Platform` orders by position. bpf2go's `x86` covers both Intel platforms, and means 64 bit.
+/// Sorted by name, since `Platform` orders by position. bpf2go's `x86` is 386 and amd64; here it is amd64.
 const TABLE: [Row; 13] = [
     row("386", "BC_386_EL", Endian::Little, &["386"]),
     row("amd64", "BC_AMD64_EL", Endian::Little, &["x86", "amd64"]),

@@ -15,7 +15,7 @@ pub struct RegistryAnswer {
     retry_after: Option<u64>,
 }
 
-/// Returns the number of seconds that an answer asks to wait, also by a date, which has passed if it is 0.
+/// Returns the seconds to wait by `Retry-After`, a number or a date; 0 for a date that has passed.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -1,5 +1,5 @@
-//! Document that a signature by key covers, in cosign's form "simple signing", and the tags under which registries keep
-//! what refers to an image.
+//! Document of cosign's "simple signing", which a signature by key covers, and the tags for signatures and
+//! referrers of an image.
 
 use std::collections::BTreeMap;
 

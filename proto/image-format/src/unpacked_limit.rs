@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::io::{self, Read};
 
-/// Maximum of a transfer, and space for headers.
+/// Maximum size of an unpacked layer, in bytes: the limit of a transfer, and space for headers.
 pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 
 pub(crate) fn is_over_limit(error: &io::Error) -> bool {
@@ -21,7 +21,7 @@ pub(crate) fn is_over_limit(error: &io::Error) -> bool {
 #[error("too much data")]
 struct Bomb;
 
-/// Fails, instead of ending, after the limit is exceeded.
+/// Reader that fails after the limit, where `Read::take` would only end.
 pub(crate) struct Limited<R> {
     inner: R,
     left: u64,

@@ -6,9 +6,9 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::packing::fill;
 
-/// Decoders should support 8 MiB (RFC 8878, 3.1.1.1.2); builders write up to 32 MiB. Kept in memory.
+/// Memory limit of a frame: RFC 8878 (3.1.1.1.2) recommends 8 MiB, and builders write up to 32 MiB.
 pub(crate) const MAX_WINDOW: u64 = 32 << 20;
-/// `zstd:chunked` writes one frame for each piece of a file.
+/// Maximum number of frames: `zstd:chunked` writes one for each piece of a file.
 const MAX_FRAMES: usize = 64 << 10;
 const STEP: usize = 128 << 10;
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

@@ -106,7 +106,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Upper case is refused: the same content must not have two names.
+/// Returns the value of a digit. Refuses upper case: the same content must not have two names.
 fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -4,8 +4,8 @@ use std::str::FromStr;
 use crate::registry_host::RegistryHostError;
 use crate::{Digest, DigestError, RegistryHost};
 
-/// Name of an image in a registry: `registry/repository[:tag][@digest]`. The registry is explicit, so that a
-/// mistake leads to no public one, and canonical ([`RegistryHost`]): equal names mean the same image.
+/// Name of an image: `registry/repository[:tag][@digest]`. The registry is always explicit, so that a mistake
+/// never leads to a public one. It is canonical ([`RegistryHost`]): equal names mean the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageReference {
     registry: RegistryHost,
@@ -139,7 +139,7 @@ impl FromStr for ImageReference {
         if tag.is_some_and(|tag| !tag_is_valid(tag)) {
             return Err(wrong("the tag has to be 1 to 128 letters, digits and . _ -"));
         }
-        // Docker's own registry keeps one-part names in a folder that its users cannot write.
+        // Docker Hub keeps images with one-part names in `library/`.
         let repository = if registry.as_str() == "docker.io" && !repository.contains('/') {
             format!("library/{repository}")
         } else {

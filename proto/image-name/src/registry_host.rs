@@ -138,7 +138,7 @@ fn label_is_valid(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Resolvers take `127.1`, `2130706433` and `0x7f.1` for 127.0.0.1.
+/// Returns whether resolvers may read the host as an address (`127.1`, `2130706433`, `0x7f.1`: 127.0.0.1).
 fn ends_in_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -11,7 +11,7 @@ use crate::{Metric, MetricKind, MetricUnit};
 /// Maximum number of series of one metric in one answer. Prometheus keeps each series for weeks.
 pub const MAX_SERIES: usize = 2000;
 
-/// Names that users choose may be long.
+/// Maximum length of a label's value: users choose names, and may choose long ones.
 const MAX_LABEL_BYTES: usize = 200;
 
 /// Number of series that [`MAX_SERIES`] left out.
@@ -60,7 +60,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Adds a sample to an earlier one of the same labels, given as the values in the metric's order.
+    /// Adds a value to the sample with these label values, which are in the order of the metric's labels.
     pub fn add<const LABELS: usize>(
         &mut self,
         metric: &'static Metric,

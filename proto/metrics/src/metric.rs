@@ -19,7 +19,6 @@ pub enum MetricUnit {
 /// Metric. The name has neither the unit nor `_total`: [`Metric::series`] adds both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Name, without the unit and without `_total`.
     pub name: &'static str,
     /// Unit, if the name ends in one.
     pub unit: Option<MetricUnit>,

@@ -21,7 +21,7 @@ impl Profile {
     }
 }
 
-/// Processes choose their names, which must not end a frame or a line.
+/// Replaces characters that would end a frame or a line: processes choose their names.
 fn plain(character: char) -> char {
     match character {
         ';' => ':',

@@ -2,7 +2,7 @@ use reqwest::header::{HeaderValue, InvalidHeaderValue};
 
 use bpfman_image_format::Credential;
 
-/// Has no `Debug` because it is a secret.
+/// Secret of a request's header, therefore without `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Authorization {
     Basic(Credential),

@@ -11,7 +11,7 @@ pub(crate) const LABELS: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPT
 
 const KEY: usize = 32;
 const TAG: usize = 16;
-/// cosign's parameters take 64 MiB.
+/// Maximum memory for scrypt, in bytes; cosign's parameters need 64 MiB.
 const MAX_MEMORY: u64 = 256 << 20;
 const MAX_PARALLEL: u32 = 16;
 
@@ -82,7 +82,7 @@ impl SealedKey {
     }
 }
 
-/// NaCl's `secretbox`: a tag by Poly1305, then XSalsa20, whose first 32 bytes of stream are the tag's key.
+/// Decrypts NaCl's `secretbox`: a Poly1305 tag, keyed by the first 32 bytes of stream, then XSalsa20 text.
 fn open_box(key: [u8; KEY], nonce: [u8; 24], sealed: &[u8]) -> Option<Vec<u8>> {
     let (tag, content) = sealed.split_at_checked(TAG)?;
     let mut stream = XSalsa20::new(&key.into(), &nonce.into());

@@ -1,7 +1,7 @@
 //! Access to registries for the client: push, save, fetch and sign images, and the keys that sign.
 //!
-//! The daemon links neither this crate nor an HTTP client: its worker, `bpfman-worker`, asks registries, and takes from
-//! here how answers of token services, TLS failures and lists of several pages are read.
+//! The daemon links neither this crate nor an HTTP client. Its worker, `bpfman-worker`, talks to registries,
+//! and uses this crate to parse token answers, TLS failures and lists of several pages.
 
 mod authorization;
 mod cosign_key;

@@ -1,6 +1,6 @@
-//! Client of the crate `oci-client` for one repository. Its version 0.18 reads some answers of any length, which
-//! [`crate::registry_connection`] therefore requests: manifests (`_pull_manifest_raw`), referrers (`pull_referrers`)
-//! and tokens (`_auth`).
+//! Client of the crate `oci-client` for one repository. Version 0.18 reads some answers without a size limit:
+//! [`crate::registry_connection`] requests these instead, namely manifests (`_pull_manifest_raw`), referrers
+//! (`pull_referrers`) and tokens (`_auth`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ impl OciTransfer {
         Self { image: image.clone(), access, client: Mutex::default() }
     }
 
-    /// A digest is passed as a tag: the address is the same.
+    /// Returns the reference of a tag or a digest; `oci-client` builds the same address for both.
     pub(crate) fn at(&self, target: &str) -> Reference {
         let (registry, repository) = (self.image.registry(), self.image.repository());
         Reference::with_tag(registry.to_owned(), repository.to_owned(), target.to_owned())

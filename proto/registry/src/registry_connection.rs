@@ -259,7 +259,7 @@ fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     Challenge::read(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// Answer of a token service, with one of two names; the other may be present and empty.
+/// Answer of a token service. The token has one of two names; the other may be present, but empty.
 #[derive(Deserialize)]
 pub struct TokenAnswer {
     token: Option<String>,

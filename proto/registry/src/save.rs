@@ -50,7 +50,7 @@ pub struct Saved {
     pub digest: Digest,
     /// Number of documents with signatures that were saved.
     pub signatures: usize,
-    /// Questions for signatures to which the registry gave another answer than a list or none.
+    /// Reasons why signatures may be missing, such as refusals of the registry.
     pub warnings: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ impl Saving<'_> {
         match found {
             Ok(found) => return Ok(Some(found)),
             Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
-            // A registry that does not answer any more would do so for each question.
+            // Continue after a refusal, but not without an answer: further requests would fail, too.
             Err(
                 error @ (SaveError::Registry(
                     RegistryError::Unauthorized { .. } | RegistryError::Refused { .. },
@@ -188,7 +188,7 @@ impl Saving<'_> {
         Ok(())
     }
 
-    /// Skips attestations and lists of components: they may be large, and verify nothing.
+    /// Saves the signatures among the referrers; skips attestations and SBOMs, which may be large.
     async fn referrers(&mut self, subject: Digest) -> Result<usize, SaveError> {
         let mut signatures = 0;
         for entry in self.listed(subject).await? {

@@ -1,4 +1,4 @@
-//! Signing by key, in cosign's "simple signing": a layer a signature, in an annotation, at `sha256-<digits>.sig`.
+//! Signing by key: each signature of cosign's "simple signing" annotates a layer at `sha256-<digits>.sig`.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ pub(crate) struct SignatureManifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-/// Signs the current image of `image`, and adds the signature to the existing ones. An index covers its members.
+/// Adds a signature of the current image of `image` to the existing ones; that of an index covers its images.
 pub async fn sign(
     image: &ImageReference,
     key: &SigningKey,

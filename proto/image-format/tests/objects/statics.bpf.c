@@ -24,7 +24,7 @@ static unsigned int on_call(void *context)
 	return 0;
 }
 
-// The first of its section, and there to be called from the program behind it.
+// First function of its section, called by the program after it.
 SEC("xdp")
 static __attribute__((noinline)) int judge(void *context)
 {
