@@ -150,7 +150,7 @@ impl Client {
     /// namespaces.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `busy` if 64 streams are open.
+    /// [`Error::Refused`], with reason `busy` if 64 streams are open, or 16 of this user.
     pub async fn watch(&self) -> Result<Watch, Error> {
         let stream = self.services().node.watch(ext::WatchRequest { netns: Vec::new() }).await?;
         Ok(Watch::new(stream.into_inner()))

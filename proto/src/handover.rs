@@ -8,7 +8,7 @@ pub const PREFACE: &[u8; 18] = b"bpfman-handover/1\n";
 /// Maximum size of a request, in bytes, without its length.
 pub const MAX_REQUEST: usize = 4 << 10;
 
-/// Maximum size of an answer, in bytes, without its length: a failure with its hint.
+/// Maximum size of an answer, in bytes, without its length: the largest is a failure with a hint.
 pub const MAX_ANSWER: usize = 64 << 10;
 
 /// Size of a length, in bytes.

@@ -157,7 +157,7 @@ impl WirePoint {
         self
     }
 
-    /// Returns whether it is in a user-space binary.
+    /// Returns whether the attach point is in a user-space binary.
     #[must_use]
     pub const fn is_in_binary(&self) -> bool {
         matches!(self.as_published(), Some(Info::UprobeAttachInfo(_)))

@@ -115,7 +115,7 @@ async fn connect_fresh(global: &Global) -> Result<Client, CliError> {
 
 async fn connect(global: &Global) -> Result<Services, CliError> {
     let path = &global.socket_path;
-    // One connection a command: if it breaks, the call fails, and the user decides whether to repeat it.
+    // One connection per command: if it breaks, the call fails, and the user decides whether to repeat it.
     Services::connect(path, Reconnect::Never).await.map_err(|source| {
         let path = path.clone();
         match source.kind() {

@@ -214,7 +214,7 @@ fn amount(bytes: u64, total: u64) -> String {
     }
 }
 
-/// Writes to standard error. A closed one is ignored.
+/// Writes to standard error, and ignores failures: it may be closed.
 fn say(text: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());

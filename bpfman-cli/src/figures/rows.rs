@@ -120,7 +120,7 @@ pub struct MapMemory {
     pub max_entries: u32,
     /// Owners of the programs that use the map.
     pub owners: Vec<String>,
-    /// Kernel ids of these programs.
+    /// Kernel ids of the programs that use the map.
     pub programs: Vec<u32>,
 }
 

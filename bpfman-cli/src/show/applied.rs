@@ -1,4 +1,4 @@
-//! Results of manifests: one line an object in tables, all details in JSON and YAML.
+//! Results of manifests: one line per object in tables, all details in JSON and YAML.
 
 use bpfman_apply::report::{LinkOutcome, ProgramReport, Report, ReportedLoad};
 use bpfman_apply::step::ApplyStep;

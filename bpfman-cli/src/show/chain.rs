@@ -35,7 +35,7 @@ json_shape! {
         /// True if the hook is frozen.
         held: bool = shown.held,
         held_by: Option<String> = filled(&shown.held_by),
-        /// Seconds until the freeze ends; none if the hook is not frozen, or until it is released.
+        /// Seconds until the freeze ends; none without a freeze, or if it lasts until it is released.
         held_seconds_left: Option<u64> = shown.held_seconds_left,
         /// True if each program is a separate function.
         as_subprograms: bool = shown.as_subprograms,

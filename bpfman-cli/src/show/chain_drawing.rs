@@ -91,7 +91,7 @@ fn packet_path(chain: &ChainJson) -> String {
             stranger(&mut text, entry);
         }
     }
-    // Also show recorded links that the kernel does not list: they differ from the records.
+    // Also show recorded links that the kernel does not list, so that the difference is visible.
     if chain.strategy == "kernel" {
         let shown = |member: &&MemberJson| {
             chain

@@ -32,7 +32,7 @@ json_shape! {
         timing: bool = answer.timing,
         /// True if the hook is frozen.
         held: bool = answer.held,
-        /// Seconds until the freeze ends; none if the hook is not frozen, or until it is released.
+        /// Seconds until the freeze ends; none without a freeze, or if it lasts until it is released.
         held_seconds_left: Option<u64> = answer.held_seconds_left,
         /// True if each program is a separate function.
         as_subprograms: bool = answer.as_subprograms,

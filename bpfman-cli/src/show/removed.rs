@@ -85,7 +85,7 @@ pub struct Removed {
 
 impl CommandOutput for Removed {}
 
-/// One object as in commands with one id, or a list under the plural, each with its error.
+/// Encodes one object as its id and outcome; several as a list under the plural, each also with its error.
 impl Serialize for Removed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { subject, is_list, all } = self;

@@ -25,7 +25,7 @@ pub struct SessionsRemoved {
 }
 
 json_shape! {
-    /// Session: a command, or what it left.
+    /// Session: a running command, or the leftovers of an ended one.
     pub struct SessionJson(session: &ext::Session) {
         name: String = session.name.clone(),
         /// `running`, or `left` for what an ended command left.

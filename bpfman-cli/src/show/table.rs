@@ -42,7 +42,7 @@ impl TextTable {
         let mut lines = String::new();
         for (index, line) in table.lines().enumerate() {
             let line = line.trim_end();
-            // Added after the space, and after the widths are known, because escape sequences have no width.
+            // Make the header bold after the widths are known, because escape sequences have no width.
             match line.strip_prefix(' ') {
                 Some(header) if index == 0 => lines.push_str(&format!(" {}", screen.bold(header))),
                 _ => lines.push_str(line),

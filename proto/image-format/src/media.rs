@@ -41,7 +41,7 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Annotation of a layer: the name of the file in it.
 pub const TITLE: &str = "org.opencontainers.image.title";
-/// Annotation of an entry in an index that describes an image (BuildKit's attestations).
+/// Annotation of an index entry that is no image, but describes one (BuildKit's attestations).
 pub const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// Annotation of an entry in `index.json`: the full name of the image, for containerd and docker.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";

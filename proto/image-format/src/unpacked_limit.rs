@@ -5,7 +5,7 @@ use std::io::{self, Read};
 pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 
 pub(crate) fn is_over_limit(error: &io::Error) -> bool {
-    // Tar readers wrap errors; the error in an I/O error is not among its sources.
+    // Tar readers wrap errors. The error inside an I/O error is not among its sources: look there, too.
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<Bomb>() {

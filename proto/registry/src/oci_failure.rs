@@ -59,7 +59,7 @@ impl From<OciDistributionError> for OciFailure {
         match error {
             OciDistributionError::RequestError(error) => Self::Broken(error),
             OciDistributionError::IoError(error) => error.into(),
-            // Do not use their own texts: these repeat the address, which may hold the secret of an upload.
+            // Do not use the errors' texts: they repeat the address, which may hold the secret of an upload.
             OciDistributionError::ServerError { code, message, .. } => answer(code, message.as_bytes()),
             OciDistributionError::UnauthorizedError { .. } => answer(401, b""),
             OciDistributionError::RegistryError { envelope, .. } => envelope.into(),

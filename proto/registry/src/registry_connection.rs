@@ -94,7 +94,7 @@ impl RegistryConnection {
         self.base.join(part).map_err(|error| self.refused(what, format!("no address: {error}")))
     }
 
-    /// Repeats a request with a token if the registry requests one. Returns answers of any status.
+    /// Sends a request, and again with a token if the registry requests one. Returns answers of any status.
     pub(crate) async fn send(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         // Fetch a token once more: the current one may have expired.
         let mut asked = false;

@@ -30,7 +30,7 @@ pub type PointWithMetadata = (AttachPoint, BTreeMap<String, String>);
 /// Parses a point of either service, and its metadata. A request has exactly one.
 ///
 /// # Errors
-/// There is none, there are two, or a value is invalid.
+/// There is no point, there are two, or a value is invalid.
 pub fn either(
     attach: Option<v1::AttachInfo>,
     point: Option<wire::Point>,
@@ -46,7 +46,7 @@ pub fn either(
     }
 }
 
-/// Parses a point of `bpfman.v1`, and its metadata. Errors: there is none, or a value is invalid.
+/// Parses a point of `bpfman.v1`, and its metadata. Fails if there is no point, or a value is invalid.
 pub fn published(info: Option<v1::AttachInfo>) -> Result<PointWithMetadata, BadPoint> {
     attach_point(info, interface)
 }
@@ -54,7 +54,7 @@ pub fn published(info: Option<v1::AttachInfo>) -> Result<PointWithMetadata, BadP
 /// Parses an attach point for all matching interfaces, and its metadata: it may lack an interface.
 ///
 /// # Errors
-/// There is none, or a value is invalid.
+/// There is no point, or a value is invalid.
 pub fn matching(info: Option<v1::AttachInfo>) -> Result<PointWithMetadata, BadPoint> {
     attach_point(info, |name, netns| match name {
         "" => Ok(Interface { name: String::new(), netns: file(netns) }),
@@ -150,7 +150,7 @@ pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, BadPoin
     Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
 }
 
-/// Parses a hook of `bpfman.ext.v1`. Errors: there is none, or a value is invalid.
+/// Parses a hook of `bpfman.ext.v1`. Fails if there is no hook, or a value is invalid.
 pub fn hook(hook: Option<wire::Hook>) -> Result<(Interface, HookKind), BadPoint> {
     let hook = hook.ok_or_else(|| invalid("the request names no hook"))?;
     let kind = match hook.kind.as_str() {

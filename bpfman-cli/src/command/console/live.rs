@@ -193,7 +193,7 @@ impl LiveStream {
             };
             match next {
                 Ok(Some(event)) => batch.push(event),
-                // The next iteration handles it.
+                // The next iteration handles the end of the stream, or its error.
                 _ => break,
             }
         }

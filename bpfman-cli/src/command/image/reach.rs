@@ -77,14 +77,14 @@ fn access(
     let access = RegistryAccess::default()
         .with_credential(credential::of(image, given)?)
         .with_plain_http(table.plain_http);
-    // Limit memory after the password: credential helpers have limits of their own.
+    // Limit memory only after the password is known: a credential helper would inherit the limit.
     limit_memory().map_err(LocalImageError::Memory)?;
     let Some(path) = table.ca_file else { return Ok(access) };
     let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
     Ok(access.with_authorities(&pem).map_err(LocalImageError::from)?)
 }
 
-/// Returns the configuration's entry for a registry. A missing or unreadable file counts as empty.
+/// Returns the configuration's entry for a registry. A file that is missing or forbidden counts as empty.
 fn configured(image: &ImageReference) -> Result<RegistryTable, CliError> {
     let path = std::env::var_os(CONFIG_VARIABLE).map_or_else(|| PathBuf::from(CONFIG), PathBuf::from);
     match fs::read_to_string(&path) {

@@ -102,7 +102,7 @@ async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
     answer(global, &SetAnswer { map_id: map.map.id, key, value: shown.value_of_one() })
 }
 
-/// Bytes of a request besides key and value: mainly the map's name, at most 15.
+/// Bytes of a request besides key and value: the map's name, and the encoding.
 const AROUND: usize = 64;
 
 /// Refuses a value that is too large for a call; the transport's error would name neither map nor value.

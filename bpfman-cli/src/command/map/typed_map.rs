@@ -172,7 +172,7 @@ async fn ask(
     let lacks = |part| CliError::Incomplete { call: "DescribeMap", part };
     let description = answer.map.ok_or(lacks("the map"))?;
     let map = description.map.clone().ok_or(lacks("the map's facts"))?;
-    // The kernel accepted the BTF, so it is not damaged; without it, bytes are shown.
+    // Without types, bytes are shown. The types are not damaged, because the kernel accepted this BTF.
     let types = (!answer.types.is_empty()).then(|| ProgramTypes::parse(answer.types).ok()).flatten();
     Ok((description, map, types))
 }

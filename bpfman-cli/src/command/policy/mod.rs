@@ -53,7 +53,7 @@ fn read(action: &str, file: Option<&Path>) -> Result<CheckedPolicyFile, CliError
     })
 }
 
-/// Runs the daemon's program: the one beside the client, that of the packages, or that of the path.
+/// Runs the daemon's program: the one beside the client, that of the packages, or that in `PATH`.
 fn answer(words: &[OsString]) -> Result<std::process::Output, CliError> {
     let beside = std::env::current_exe().ok().and_then(|client| Some(client.parent()?.join(DAEMON)));
     for program in beside.into_iter().chain([PathBuf::from(INSTALLED), PathBuf::from(DAEMON)]) {

@@ -154,7 +154,7 @@ impl Session {
         Ok(answer.maps)
     }
 
-    /// Returns the maps, each with a program that has it, and what the load left out.
+    /// Returns the maps, each with the id of a program that has it, and the warnings of the load.
     pub async fn maps(&mut self) -> Result<(Vec<(u32, ext::Map)>, Vec<String>), CliError> {
         let (mut maps, mut left_out) = (Vec::<(u32, ext::Map)>::new(), Vec::new());
         for program in &self.programs {
