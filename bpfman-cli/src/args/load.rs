@@ -150,7 +150,7 @@ pub struct LoadWhat {
     /// Dry run: load the programs, show the kernel's result, and unload them.
     #[arg(long)]
     pub dry_run: bool,
-    /// Also try the programs of the hook's type in its chain, with what runs there now: for example xdp:eth0.
+    /// Also try the chain of this hook, such as xdp:eth0: new programs of its type, and those that run there.
     #[arg(long, num_args = 1.., value_name = "HOOK", requires = "dry_run")]
     pub attach: Vec<HookName>,
 }

@@ -43,7 +43,7 @@ pub struct SharingFlags {
     /// Run as a separate program behind a tail call: it shares no stack, maps or verifier budget with its neighbours.
     #[arg(long, help_heading = ORDER)]
     pub isolated: bool,
-    /// Run as a shadow: its verdicts are counted but have no effect. Its writes to packets and maps have.
+    /// Run as a shadow: verdicts are counted but have no effect; writes to packets and maps take effect.
     #[arg(long, help_heading = ORDER)]
     pub shadow: bool,
     /// Do not warn about redirect in --proceed-on: the next program then decides where the packet goes.

@@ -13,10 +13,11 @@ pub struct RunAs {
     /// Use only this grant of yours.
     #[arg(long, value_name = "NAME")]
     pub grant: Option<String>,
-    /// Show the command the addresses in /proc/kallsyms. They reveal where the kernel is in memory.
+    /// Let the command see the addresses in /proc/kallsyms, which reveal where the kernel is in memory.
     #[arg(long)]
     pub kallsyms: bool,
-    /// Append the programs that the command loads to this file. A grant that names it as `programs` allows only these.
+    /// Append the programs that the command loads to this file. The key `programs` of a grant takes this
+    /// file.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Run nothing: print a drop-in that makes this systemd service run its command with run-as. Name, or path of its file.
