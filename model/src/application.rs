@@ -85,7 +85,7 @@ impl OwningApplication {
         Ok(Self { namespace, name })
     }
 
-    /// Creates an application from a record. Earlier versions accepted any text as a name.
+    /// Creates an application from a record without checking the names: earlier versions accepted any text.
     #[must_use]
     pub fn recorded(namespace: Option<&str>, name: &str) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl BadApplicationName {
     }
 }
 
-/// Returns the first fault of a name of any length, with dots between its parts.
+/// Returns the first fault of a DNS subdomain, except its length.
 fn fault(text: &str) -> Option<&'static str> {
     let is_of_name =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(NamespaceName::parse(name).unwrap().as_str(), name);
             assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
         }
-        // Objects have subdomains for names, in which a part may be longer than a label.
+        // Kubernetes accepts subdomains with parts longer than a DNS label.
         for name in ["team.firewall", &"a".repeat(64), &"a".repeat(253), &format!("{}a", "a.".repeat(126))] {
             assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
             assert!(NamespaceName::parse(name).is_err(), "{name}");

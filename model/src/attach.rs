@@ -68,14 +68,14 @@ pub enum AttachPoint {
         /// Name of the tracepoint, for example `sys_enter_openat`.
         name: String,
     },
-    /// Entry or return of a kernel function, by the program's type.
+    /// Entry or return of a kernel function: the program's type decides which.
     Kprobe {
         /// Symbol of the function.
         function: String,
         /// Offset from its start, in bytes.
         offset: u64,
     },
-    /// Entry or return of a user-space function, by the program's type.
+    /// Entry or return of a user-space function: the program's type decides which.
     Uprobe {
         /// Absolute path of a binary, or a library's name.
         target: String,
@@ -352,7 +352,7 @@ impl AttachPoint {
         }
     }
 
-    /// Returns the proceed-on set, if members of a chain have one.
+    /// Returns the proceed-on set; `None` for points without one.
     #[must_use]
     pub const fn proceed_on(&self) -> Option<ProceedOn> {
         match self {
@@ -399,7 +399,7 @@ impl fmt::Display for AttachPoint {
     }
 }
 
-/// Joins names in one line, of which only the first are shown.
+/// Joins the first names in one line, and appends the number of the others.
 fn several(names: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 3;
     let mut shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();

@@ -88,7 +88,7 @@ pub struct ContainerFacts {
     pub id: ContainerId,
     /// PIDs of its processes, the oldest first.
     pub pids: Vec<u32>,
-    /// File of its network namespace, by a process that was in it.
+    /// File of its network namespace, below `/proc/PID` of a process that was in it.
     pub netns: PathBuf,
     /// Identity of the namespace.
     pub identity: NetnsId,
@@ -99,7 +99,7 @@ pub struct ContainerFacts {
 pub struct FoundContainers {
     /// Containers and their processes.
     pub containers: Vec<ContainerFacts>,
-    /// Containers with uncertain processes.
+    /// Containers whose processes are uncertain, because several cgroups have the id in their names.
     pub ambiguous: Vec<AmbiguousContainer>,
 }
 

@@ -19,7 +19,7 @@ pub struct BadCpuShare(pub String);
 impl CpuShare {
     const PERCENT: u64 = 10_000;
 
-    /// Returns the share of a window that a time in nanoseconds is.
+    /// Returns CPU time that was used within a window as a share of one CPU.
     #[must_use]
     pub fn of(nanoseconds: u64, window: Duration) -> Self {
         let share = u128::from(nanoseconds) * 1_000_000 / window.as_nanos().max(1);
@@ -118,7 +118,7 @@ pub struct CpuExcess {
     /// Action that was executed.
     #[serde(default)]
     pub done: CpuAction,
-    /// True if it is the time that breakpoints of probes cost all processes, and not that of programs.
+    /// True if `used` is time that the probes' breakpoints cost the probed processes, not run time of the program.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_traps: bool,
 }

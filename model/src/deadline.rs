@@ -46,7 +46,7 @@ impl Deadline {
         }
         Ok(Self {
             boot: now.boot.clone(),
-            // A fraction of a second longer, not shorter.
+            // Round up: the deadline may be a fraction of a second late, never early.
             since_boot: now.since_boot.as_secs() + 1 + seconds,
             wall: unix(now.wall) + seconds,
             ttl: seconds,
@@ -60,15 +60,15 @@ impl Deadline {
         Duration::from_secs(deadline.since_boot).saturating_sub(now.since_boot)
     }
 
-    /// Returns the same deadline by the current clocks, if its record has to be updated. After a reboot, that is as
-    /// soon as the wall clock is plausible: from then on, the deadline depends only on the time since boot. Within a
-    /// boot, it is whenever the wall clock was set, because the next boot converts the deadline by that clock.
+    /// Returns the same deadline by the current clocks, if its record has to be updated. After a reboot, it is updated
+    /// once the wall clock is plausible, and then depends only on the time since boot. Within a boot, it is updated if
+    /// the wall clock was set, because the next boot converts the deadline by that clock.
     #[must_use]
     pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
         if self.boot == now.boot {
             let left = self.left(now).as_secs();
             if left == 0 {
-                return None; // It expires, or its expiry is retried.
+                return None; // Expired; the expiry may still be retried.
             }
             let wall = unix(now.wall) + left;
             return (wall.abs_diff(self.wall) > Self::PUT).then(|| Self { wall, ..self.clone() });

@@ -16,7 +16,7 @@ const RENAMED_SINCE: &str = "7.0";
 
 const MAX_NAMES: usize = 3;
 
-/// Functions that a missing kernel function may stand for.
+/// Existing functions that a user may have meant by a missing kernel function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FunctionHints {
     /// Functions that the compiler made of it: `NAME.isra.0`, `NAME.constprop.0`.
@@ -87,7 +87,7 @@ impl FunctionHints {
         search.hints()
     }
 
-    /// Returns whether they say why the function is missing: names like it may be chance.
+    /// Returns whether the hints explain why the function is missing; similar names alone may be coincidence.
     #[must_use]
     pub const fn explain(&self) -> bool {
         !self.made.is_empty() || self.renamed.is_some()

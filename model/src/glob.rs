@@ -117,7 +117,7 @@ impl Glob {
         self.matches_counted(&name.chars().collect::<Vec<_>>(), &mut 0)
     }
 
-    /// Does the same, and adds the number of comparisons: they grow with the length of both, and with the sets.
+    /// Does the same, and adds the number of comparisons to `compared`, so that callers can limit the CPU time.
     #[must_use]
     pub fn matches_counted(&self, name: &[char], compared: &mut u64) -> bool {
         let (mut part, mut at) = (0, 0);

@@ -50,11 +50,11 @@ pub enum Hint {
     History {
         id: u32,
     },
-    /// Shows the third-party holder of a hook by another tool.
+    /// Shows the third-party holder of a hook, by a command of another tool.
     Holder {
         command: String,
     },
-    /// Ends XDP without a link.
+    /// Detaches an XDP program that was attached without a link.
     DetachXdp {
         interface: Interface,
         mode: XdpRunsIn,
@@ -88,7 +88,7 @@ pub enum Hint {
         inode: u64,
     },
     NewestHistory,
-    /// Calls from a cgroup of one user.
+    /// Repeats the call from a cgroup that belongs to one user.
     OwnScope,
     PinMap(MapId),
     ProcessOf {
@@ -151,7 +151,7 @@ impl fmt::Display for Hint {
                 "`bpfman adopt {link} --priority 50` makes it a member of a chain of bpfman without a gap; attach yours \
                  before or after it"
             ),
-            // Quoted words may hold backticks.
+            // Without backticks around the command: quoted arguments may contain some.
             Self::AllowCall(arguments) => {
                 write!(f, "have root run: bpfman policy allow{}", words("", arguments))
             }
@@ -316,7 +316,7 @@ fn word(text: impl fmt::Display) -> String {
     shell_word(&text.to_string())
 }
 
-/// Returns arguments with a space before each, and what precedes each of them.
+/// Returns the arguments quoted for a shell, each after a space and `flag`.
 fn words(flag: &str, arguments: impl IntoIterator<Item = impl fmt::Display>) -> String {
     arguments.into_iter().map(|argument| format!(" {flag}{}", word(argument))).collect()
 }

@@ -61,7 +61,7 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
-/// Number of a network namespace in the table of another one. It is removed with the namespace, and does not keep it.
+/// Number of a network namespace in the table of another one. The namespace may be removed, and its number with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsNumber {
     /// Namespace that has the table.
@@ -76,8 +76,8 @@ pub struct NetnsNumber {
 pub enum HookNetns {
     /// Hook in this network namespace.
     In(NetnsId),
-    /// Hook without a namespace: it waits for its interface, or was removed with it, under a number of its own. Records
-    /// and pins have the number as the cookie of a namespace with the inode 0, which no namespace has.
+    /// Hook whose interface does not exist yet, or was removed; it has a number of its own. Records and pins store the
+    /// number as the cookie of a namespace with inode 0, which no namespace has.
     Nowhere(u64),
 }
 
@@ -181,15 +181,15 @@ pub struct HookKey {
 impl HookKey {
     /// Returns the file name of the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
     ///
-    /// Names of v0.6.0 have no cookie; but inodes of namespaces are reused at once, with the same indexes inside.
+    /// The cookie, which v0.6.0 lacks, is needed: the kernel reuses inodes of namespaces at once, and indexes repeat.
     #[must_use]
     pub fn pin_stem(&self) -> String {
         let NetnsId { inode, cookie } = self.netns.into();
         format!("{inode}_{}_{cookie}", self.ifindex)
     }
 
-    /// Returns the hook of the chain of tc programs for one of tcx links: if chains are entered by tcx, the kernel has
-    /// both in one list. Returns any other hook unchanged.
+    /// Converts a hook of tcx links to that of the tc chain: if the chain is attached by tcx, the kernel has both in
+    /// one list. Returns any other hook unchanged.
     #[must_use]
     pub const fn of_chain(self) -> Self {
         match self.kind {
@@ -198,7 +198,7 @@ impl HookKey {
         }
     }
 
-    /// Returns the hook of tcx links for one of a chain of tc programs. Returns any other hook unchanged.
+    /// Converts the hook of a tc chain to that of tcx links. Returns any other hook unchanged.
     #[must_use]
     pub const fn of_tcx(self) -> Self {
         match self.kind {

@@ -1,9 +1,9 @@
-//! Share of the places that root and the cluster have to themselves.
+//! Share of connections, attachments and hook positions that is reserved for root and the cluster.
 
 use std::str::FromStr;
 
-/// Percentage of places that are kept for root and the cluster, 0 to 90: connections, attachments to matching interfaces,
-/// and places of hooks. All other owners together have the rest.
+/// Percentage that is reserved for root and the cluster, 0 to 90: of connections, of attachments to matching
+/// interfaces, and of positions at hooks. All other owners share the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptShare(u8);
 
@@ -19,10 +19,10 @@ impl Default for KeptShare {
 }
 
 impl KeptShare {
-    /// Users would otherwise lose their last places.
+    /// Maximum percentage, so that other owners keep at least a tenth.
     const MAX: u8 = 90;
 
-    /// Returns how many of `all` places are not reserved.
+    /// Returns the part of `all` that is not reserved.
     #[must_use]
     pub const fn of_others(self, all: usize) -> usize {
         all * (100 - self.0 as usize) / 100

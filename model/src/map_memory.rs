@@ -62,7 +62,7 @@ mod tests {
             (spec(map_type::RINGBUF, 0, 0, (1 << 24) + 1), 1 << 25),
             (spec(map_type::RINGBUF, 0, 0, 0), PAGE),
             (spec(map_type::ARENA, 0, 0, 1 << 20), 4 << 30),
-            // Entries of storage are made for each object of the kernel.
+            // Storage maps can have one entry for each kernel object.
             (spec(map_type::SK_STORAGE, 4, 4000, 0), (4000 + NODE) * STORAGE_OBJECTS),
             (spec(map_type::TASK_STORAGE, 4, 1, 0), (8 + NODE) * STORAGE_OBJECTS),
             (spec(map_type::PERCPU_CGROUP_STORAGE, 16, 8, 0), (8 * 16 + NODE) * STORAGE_OBJECTS),

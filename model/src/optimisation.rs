@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Departure of a chain from the instructions of its members. Each level includes those before it.
+/// Changes that a chain makes to the instructions of its members. Each level includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimisation {
@@ -36,7 +36,7 @@ impl Optimisation {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
 
-    /// Returns whether this is the level of a hook for which none was chosen.
+    /// Returns whether this is the level of hooks for which the user chose none.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -7,7 +7,7 @@ use crate::{CallerGroup, GroupPath, NetnsId, PodRelation, TaskGroup};
 
 /// Process that made a connection, as the kernel recorded it when the connection was made.
 ///
-/// A user of another user namespace is the one that it is mapped to in the daemon's, never root.
+/// The ids are those in the daemon's user namespace: a process of another user namespace is never root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// User id.
@@ -23,9 +23,9 @@ pub struct Peer {
     pub cgroup: Option<GroupPath>,
     /// Cgroup (version 2) at that time; `None` if there is no such hierarchy.
     pub unified: Option<GroupPath>,
-    /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which no later one gets.
+    /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which is never reused.
     pub group_tasks: Option<TaskGroup>,
-    /// User that its connections and streams count for, which has it as a subordinate user; none for itself.
+    /// User that is charged for the connections, if `uid` is one of its subordinate users (subuid(5)).
     pub account_uid: Option<u32>,
     /// Relation of its pod to the daemon's own.
     pub pod_relation: PodRelation,
@@ -41,7 +41,7 @@ pub struct HeldNetns {
 }
 
 impl HeldNetns {
-    /// Creates it from the inode of a namespace, and a value that holds the namespace open until it is dropped.
+    /// Creates a value from the inode of a namespace and a `holder` that keeps the namespace open until it is dropped.
     #[must_use]
     pub fn new(inode: u64, holder: impl Any + Send + Sync) -> Self {
         Self { inode, _holder: Arc::new(holder) }
@@ -85,7 +85,7 @@ impl Peer {
         Some(CallerGroup { path: self.group()?, tasks: self.group_tasks?, user })
     }
 
-    /// Returns the user that its connections and streams count for.
+    /// Returns the user to whom the connections and streams are charged.
     #[must_use]
     pub fn account(&self) -> u32 {
         self.account_uid.unwrap_or(self.uid)

@@ -65,9 +65,9 @@ static EVENTS: [Event; 20] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SampleRate {
-    /// About so many times a second, while there are events; the kernel adapts the number of events.
+    /// Runs per second, approximately, while there are events; the kernel adapts the period.
     Frequency(u64),
-    /// Once every so many events; for clocks, every so many nanoseconds.
+    /// Number of events between two runs; for clocks, nanoseconds.
     Period(u64),
 }
 
@@ -78,7 +78,7 @@ pub struct PerfEventPlace {
     pub event: PerfEvent,
     /// Rate at which the program runs.
     pub rate: SampleRate,
-    /// Only CPU that is counted. Without it and without a thread: all CPUs, with a link for each.
+    /// Only CPU that is counted. `None`, without a `pid`: all CPUs, with a link for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
     /// Only thread that is counted, with threads and processes that it creates later (host id).
@@ -173,7 +173,7 @@ impl SampleRate {
 }
 
 impl PerfEventPlace {
-    /// Returns whether it needs a link for each CPU: the kernel counts the events of all threads on one CPU at a time.
+    /// Returns whether each CPU needs a link: a perf event can count all threads on one CPU only.
     #[must_use]
     pub const fn is_per_cpu(&self) -> bool {
         self.cpu.is_none() && self.pid.is_none()

@@ -38,7 +38,7 @@ impl PodRelation {
 }
 
 impl PodObstacle {
-    /// Returns what root can do about it.
+    /// Returns advice for root, who can remove the obstacle.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {

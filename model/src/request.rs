@@ -65,7 +65,7 @@ pub struct LoadRequest {
     pub global_data: BTreeMap<String, Vec<u8>>,
     /// Other values that the load sets in the object.
     pub values: LoadValues,
-    /// Program with maps that the load shares.
+    /// Program whose maps the load uses instead of its own.
     pub map_owner: Option<ProgramId>,
     /// True to return the complete verifier log.
     pub verifier_log: bool,
@@ -92,7 +92,7 @@ pub struct LoadRequest {
 pub struct LoadValues {
     /// Global variables by name, each as text: the type in the object determines its meaning.
     pub globals: BTreeMap<String, String>,
-    /// True if a text must have the text form of the type, if it has one, and is never read as bytes.
+    /// True to read each text only in the text form of its type, never as hexadecimal bytes.
     pub by_type_only: bool,
     /// Numbers of entries of maps by name (`max_entries`); of a ring buffer, its size in bytes.
     pub map_sizes: BTreeMap<String, u32>,
@@ -103,9 +103,9 @@ pub struct LoadValues {
 pub struct LoadLimits {
     /// Kernel memory of its maps, in bytes.
     pub map_bytes: Option<u64>,
-    /// Instructions that its programs have together, and that the verifier processes for them (since Linux 5.16).
+    /// Instructions of all programs, both before loading and as processed by the verifier (since Linux 5.16).
     pub verified_instructions: Option<u64>,
-    /// True if a program that the request calls an entry probe is refused if its section is that of a return probe.
+    /// True to refuse a program that is requested as an entry probe but has the section of a return probe.
     pub no_returns_by_section: bool,
 }
 

@@ -59,8 +59,8 @@ const SK_MSG: [SocketHook; 1] = [hook("sk_msg", number::SK_MSG_VERDICT)];
 const SOCK_OPS: [SocketHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
 
 impl SocketHook {
-    /// Returns the hooks of a type; empty for types for neither cgroups, sockmaps nor netkit devices, and for
-    /// `lsm_cgroup`, which has hooks that the kernel's BTF names.
+    /// Returns the hooks of a type for cgroups, sockmaps or netkit devices. Empty for other types, and for
+    /// `lsm_cgroup`, because the kernel's BTF names its hooks.
     #[must_use]
     pub const fn of_type(program_type: ProgramType) -> &'static [Self] {
         match program_type {

@@ -16,8 +16,8 @@ pub struct WrittenPoint {
     pub point: AttachPoint,
     /// True for the return of a probed function.
     pub on_return: bool,
-    /// Kernel function, hook, tracepoint or kind of objects of a program that is loaded for its target; none for the one
-    /// in the section's name.
+    /// Target of the load, for types that need one: kernel function, hook, tracepoint or kind of objects. `None`: the
+    /// section's name has it.
     pub target: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl FromStr for WrittenPoint {
     }
 }
 
-/// Parses what follows the kind of a point; none for an unknown kind.
+/// Parses a point of this kind from the text after the colon; `None` for an unknown kind.
 fn point(kind: &str, rest: Option<&str>) -> Result<Option<AttachPoint>, String> {
     let need = |what: &str| rest.ok_or_else(|| format!("write {kind}:{what}"));
     Ok(Some(match kind {
@@ -174,7 +174,7 @@ impl WrittenPoint {
     /// Priority at an interface if none is given.
     pub const DEFAULT_PRIORITY: i32 = 50;
 
-    /// Returns the type as which a program of this type has to be loaded for this point; none if it does not fit.
+    /// Returns the type to load a program of `program_type` as for this point; `None` if it does not fit.
     #[must_use]
     pub fn takes(&self, program_type: ProgramType) -> Option<ProgramType> {
         use ProgramType as T;

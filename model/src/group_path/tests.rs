@@ -224,7 +224,7 @@ proptest! {
         let is_above = |group: &String| (path.clone() + "/").starts_with(&(group.clone() + "/"));
         let group = seen.group_of(1000);
         prop_assert!(group.as_ref().is_none_or(is_above));
-        // It is larger than the process's own cgroup only if root assigned its name.
+        // The returned cgroup is larger than the process's own only if root assigned its name.
         let names_of = |path: &str| path.matches('/').count();
         prop_assert!(group.is_none_or(|group| group == path || names_of(&group) <= by_root));
         prop_assert!(seen.container_group().is_none_or(|group| is_above(&group) && names_of(&group) <= by_root));

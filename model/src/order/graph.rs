@@ -11,14 +11,14 @@ pub struct Edge {
     pub why: Option<(usize, usize)>,
 }
 
-/// Sorts the nodes `0..count` in this order as far as all edges allow. Fails with the nodes that wait for each other.
+/// Sorts the nodes `0..count`, ascending as far as the edges allow. Fails with the nodes that wait for each other.
 pub fn sort(count: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
     let mut order = sort_by(&ranks(count, edges), edges)?;
     settle(&mut order, edges);
     Ok(order)
 }
 
-/// Returns each node's preferred rank: its position, or the one before the earliest node that its intents precede.
+/// Returns each node's preferred rank: its number, or just before the earliest node that its intents precede.
 ///
 /// "After" needs no rank: a node that waits for another is placed as soon as that one is.
 fn ranks(count: usize, edges: &[Edge]) -> Vec<(usize, usize)> {

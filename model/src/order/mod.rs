@@ -39,7 +39,7 @@ pub enum RankOrder {
 }
 
 impl RankOrder {
-    /// Returns the turn of programs of a rank at a hook.
+    /// Returns the position of programs of a rank at a hook with this direction.
     #[must_use]
     pub const fn of(rank: Rank, direction: Option<Direction>) -> Self {
         match (rank, direction) {
@@ -49,7 +49,7 @@ impl RankOrder {
         }
     }
 
-    /// Returns the rank of programs that have this turn.
+    /// Returns the rank of programs at this position.
     #[must_use]
     pub const fn rank(self) -> Rank {
         match self {
@@ -68,7 +68,7 @@ pub struct Place {
     pub program: ProgramUid,
     /// Function name of the program.
     pub name: String,
-    /// Turn, which takes precedence over the priority.
+    /// Position by rank, which takes precedence over the priority.
     pub turn: RankOrder,
     /// Priority; lower ones run first, from 0.
     pub priority: i32,
@@ -108,8 +108,8 @@ impl Place {
     }
 }
 
-/// Sorts a chain of XDP or TC members: by turn, then by priority; at equal priority the newcomer, if there is one, runs before
-/// those already there, and those run by name. Members of one name run newest first.
+/// Sorts a chain of XDP or TC members by turn, then by priority. At equal priority, the newcomer runs first, and the
+/// others follow by name; of members with the same name, the newest runs first.
 ///
 /// The newcomer is the link that the last change of the hook added; after a detach there is none. The order therefore
 /// depends only on the set of members and that link, not on earlier changes.
@@ -123,7 +123,7 @@ pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
     });
 }
 
-/// Sorts links that the kernel runs one by one (tcx): by turn, then by priority, at equal priority the older first.
+/// Sorts tcx links, which the kernel runs one by one: by turn, then by priority, at equal priority the oldest first.
 pub fn order_links(places: &mut [Place]) {
     places.sort_by_key(|place| (place.turn, place.priority, place.sequence));
 }

@@ -24,12 +24,12 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
         .filter_map(|entry| now.iter().position(|other| other == entry).map(|at| (at, *entry)))
         .collect();
     let weight = |entry: &OrderedEntry| match entry {
-        // More than all entries of this daemon together.
+        // Outweighs all entries of this daemon together, so that it stays.
         OrderedEntry::Foreign(_) => 4 * there.len() + 4,
         OrderedEntry::Ours(link) if Some(*link) == changed => 1,
         OrderedEntry::Ours(_) | OrderedEntry::Chain => 2,
     };
-    // Heaviest rising sequence that ends at each entry, and the entry before it there.
+    // For each entry: weight of the heaviest increasing subsequence that ends there, and the entry before it.
     let mut best: Vec<(usize, Option<usize>)> = Vec::with_capacity(there.len());
     for (at, (place, entry)) in there.iter().enumerate() {
         let before =
@@ -72,7 +72,7 @@ mod tests {
         ours.chain((1..=others).map(|id| OrderedEntry::Foreign(ProgramId(id)))).collect()
     }
 
-    /// Returns the current and the wanted list: third-party programs in one order, an own entry maybe missing.
+    /// Returns a current and a wanted list with the same third-party order; the current one may lack an own entry.
     fn lists() -> impl Strategy<Value = (Vec<OrderedEntry>, Vec<OrderedEntry>)> {
         (0..6_u32, 0..4_u32, any::<bool>()).prop_flat_map(|(ours, others, comes)| {
             (Just(entries(ours, others)).prop_shuffle(), Just(entries(ours, others)).prop_shuffle()).prop_map(

@@ -21,15 +21,15 @@ proptest! {
         let is_outermost = if out { all.ends_with(&own) } else { all.starts_with(&own) };
         prop_assert!(is_outermost, "{all:?}");
         let Ok(alone) = solve(&own, &[]) else { return Ok(()) };
-        // Tenants may contradict each other, and no other rank.
+        // Tenants' intents can contradict each other, but not those of the machine.
         let Ok(with) = solve(&all, &[]) else { return Ok(()) };
         let (with, alone) = (links(&with), links(&alone));
         let is_outermost = if out { with.ends_with(&alone) } else { with.starts_with(&alone) };
         prop_assert!(is_outermost, "{all:?}");
     }
 
-    /// At ingress: the machine's tcx links, the chain, the tenants' links. At egress: the tenants', then an open chain, then
-    /// the machine's. The order does not depend on the current one, and is stable.
+    /// At ingress, the machine's tcx links run first, then the chain, then the tenants' links. At egress, the tenants'
+    /// run first, then an open chain, then the machine's. Solving the resulting order again does not change it.
     #[test]
     fn chain_stands_between_the_machine_and_tenants(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool,
@@ -91,7 +91,7 @@ fn no_tenant_gets_behind_the_machine_on_the_way_out() {
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 0));
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &["b"])]).unwrap(), (vec![1, 2], 1));
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &["b"], &[])]).unwrap(), (vec![1, 2], 0));
-    // Intents of the machine's programs about tenants' refuse no attachment.
+    // An intent of the machine's program about a tenant's never causes a refusal.
     assert_eq!(order(&[place(2, 0, &["a"], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 1));
 }
 
@@ -107,7 +107,7 @@ fn no_tenant_gets_in_front_of_the_machine() {
     let wants = [place(2, 900, &[], &[]), tenant(1, 0, &["b"], &[])];
     assert_eq!(order(&wants).unwrap(), [2, 1]);
     assert_eq!(solve(&wants, &[]).unwrap().waiting.len(), 1);
-    // Nor does an intent of the machine's programs about tenants: it waits, or holds anyway.
+    // An intent of the machine's program about a tenant's causes none either: it waits, or is met anyway.
     let own = place(2, 900, &[], &["a"]);
     assert_eq!(order(&[tenant(1, 0, &[], &[]), own.clone()]).unwrap(), [2, 1]);
     assert_eq!(solve(&[own, tenant(1, 0, &[], &[])], &[]).unwrap().waiting.len(), 1);

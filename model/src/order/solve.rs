@@ -58,7 +58,7 @@ impl Occupant {
         }
     }
 
-    /// Returns the entry of the solution; of a third-party program, only its id.
+    /// Converts to an entry of a solution, which has only the id of a third-party program.
     #[must_use]
     pub const fn entry(&self) -> OrderedEntry {
         match self {
@@ -95,9 +95,9 @@ pub struct Solution {
 /// [`super::order_links`]); `standing` is the kernel's current list, if the kernel has one: third-party programs keep
 /// their order, and a member that is not attached yet is placed beside its neighbour in `places`.
 ///
-/// The order among this daemon's members depends on nothing of `standing` but the order of third-party programs, so a
-/// hook in this order stays as it is. Of two neighbours in it, the one that is later by priority comes first only if an
-/// intent requires it. A member with an intent moves to its anchor, rather than the other way round.
+/// Only the order of third-party programs in `standing` affects the order among this daemon's members, so a hook that
+/// is in the returned order stays as it is. Two neighbours are in reverse order of `places` only if an intent requires
+/// it. A member with an intent moves to its anchor, rather than the other way round.
 ///
 /// # Errors
 /// The intents contradict each other, or the order of third-party programs.
@@ -180,12 +180,12 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Returns the turn of a node. The chain, for its members' intents, and third-party programs have the machine's.
+    /// Returns the turn of a node: for third-party programs, and for the chain and its members' intents, the machine's.
     fn turn(&self, node: usize) -> RankOrder {
         self.places.get(node).map_or(RankOrder::Machine, |place| place.turn)
     }
 
-    /// Returns the intents of a node, each with its link. Of a chain: its members' about third-party programs.
+    /// Returns a node's intents, each with its link; for the chain, its members' intents about third-party programs.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
         match (self.places.get(node), self.chain) {
@@ -202,9 +202,9 @@ impl<'a> Hook<'a> {
 
     /// Returns whether an anchor of `holder` matches the node. No anchor matches the chain.
     ///
-    /// No intent changes the order of ranks: those of the machine's programs about tenants' never match. A tenant's
-    /// intent to run between the network and programs of the machine, or of third parties, waits forever: it would keep
-    /// such programs from being attached later.
+    /// No intent changes the order of ranks. An intent of the machine's program about a tenant's never matches. Neither
+    /// does a tenant's intent to run between the network and programs of the machine or of third parties: it could
+    /// prevent such programs from being attached later.
     fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
         let (own, other) = (self.turn(holder), self.turn(node));
         let is_against_rank = match (own, side) {
@@ -293,7 +293,7 @@ impl<'a> Hook<'a> {
             }
         }
         for (other, gap) in gaps.iter_mut().enumerate() {
-            // An entry that has to run before an earlier program, or after a later one, is bound by this one as well.
+            // A constraint with an earlier (`least`) or later (`most`) third-party program limits this gap too.
             let earlier = crossing.iter().filter(|e| e.first < count && e.second <= count + other);
             let later = crossing.iter().filter(|e| e.second < count && e.first >= count + other);
             let least = earlier.map(|edge| at(edge.first) + 1).max().unwrap_or(0);
@@ -328,8 +328,8 @@ pub fn is_called(foreign: &Foreign, name: &str) -> bool {
     foreign.name.as_bytes() == kept || foreign.program.to_string() == name
 }
 
-/// Returns the constraints among this daemon's entries that follow from those about third-party programs: an entry
-/// before one of these runs before every entry that runs after it, or after a later one.
+/// Returns the constraints among this daemon's entries that follow from those about third-party programs: an entry that
+/// runs before such a program runs before every entry that runs after the program or after a later one.
 fn through_others(count: usize, crossing: &[Edge]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for before in crossing.iter().filter(|edge| edge.first < count) {

@@ -67,8 +67,8 @@ impl ProgramType {
         self.row().since
     }
 
-    /// Returns how a kernel's types prove that it can attach programs of this type. `None` if every kernel can, and for
-    /// programs that are not attached by a link.
+    /// Returns the type in a kernel's BTF that proves that the kernel can attach programs of this type. `None` if every
+    /// kernel can, and for programs that are not attached by a link.
     #[must_use]
     pub const fn attached_by(self) -> Option<TypeProof> {
         self.row().proof
@@ -86,7 +86,7 @@ impl ProgramType {
         self.row().hook
     }
 
-    /// Returns the kind of its attach point, the first word of that form.
+    /// Returns the kind of its attach point: the first word of [`Self::hook_form`].
     #[must_use]
     pub fn point_kind(self) -> Option<&'static str> {
         self.hook_form()?.split([':', ' ']).next()
@@ -203,11 +203,11 @@ pub enum TypeScope {
     Sockets,
     /// Objects to which the process that opens the program attaches it: this manager attaches it nowhere.
     Opener,
-    /// Whole machine, wherever the kernel calls the object that they are a part of.
+    /// Whole machine, wherever the kernel calls the structure that the program is part of.
     Kernel,
     /// Scope of the program with the replaced function.
     Program,
-    /// All tasks that reach them.
+    /// All tasks that reach the attach point.
     Tasks,
 }
 

@@ -31,7 +31,7 @@ pub enum SectionOption {
 /// Enumeration and value in the kernel's BTF that prove support for an attachment.
 pub type TypeProof = (&'static str, &'static str);
 
-/// Returns the row of a type without a target at load, without sections, and that manifests do not have.
+/// Returns a row with defaults: no target at load, no sections, no name in manifests.
 pub(super) const fn row(name: &'static str, kernel: u32, scope: TypeScope) -> TypeRow {
     TypeRow {
         name,
