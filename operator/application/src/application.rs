@@ -115,8 +115,8 @@ pub struct ApplicationCommon {
     pub rollout: Option<Rollout>,
 }
 
-/// Leaves the type of values open, which [`crate::global_data`] checks: with text declared, API servers accept a list
-/// but reject every later server-side apply.
+/// Leaves the type of values open; [`crate::global_data`] checks it. If the schema declared text, API servers would
+/// accept a list but reject every later server-side apply.
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

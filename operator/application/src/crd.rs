@@ -54,7 +54,7 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// A `Config` has no default status: it is applied with the controller, which a tool waits for anyway.
+/// Adds the default status. A `Config` has none: tools apply it with the controller, and wait for that anyway.
 fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     with_schemas(crd, |schema| {
         publish(schema);

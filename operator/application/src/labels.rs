@@ -78,7 +78,7 @@ impl LabelMatcher {
     }
 }
 
-/// Returns whether a selector selects labels, of which `label` returns one; an error if an expression is invalid.
+/// Returns whether labels are selected; `label` returns the value of one. Fails if an expression is invalid.
 pub fn matches<'a>(
     selector: &LabelSelector,
     label: impl Fn(&str) -> Option<&'a str>,

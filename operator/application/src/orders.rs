@@ -1,4 +1,4 @@
-//! Orders of the controller to one node: annotations of the state object, with a [`crate::rollout::Rollout`] only.
+//! Orders of the controller to one node: annotations of the state object, if there is a [`crate::rollout::Rollout`].
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Form of a program type in manifests of cluster applications: the attribute `with` of a field.
+/// Form of a program type in manifests of cluster applications, for serde's attribute `with`.
 pub struct ManifestType;
 
 impl ManifestType {

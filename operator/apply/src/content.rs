@@ -20,7 +20,7 @@ pub const CONTENT_KEY: &str = "bpfman.io/content";
 pub const LINK_KEY: &str = "bpfman.io/link";
 
 /// Returns the hash over bytecode, pull policy, values, namespace, and programs with types, targets, return probes and
-/// exports. Credentials, other metadata and the order of programs make no other version.
+/// exports. Credentials, other metadata and the order of programs do not change the hash.
 #[must_use]
 pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     let mut hash = Sha256::new();
@@ -76,7 +76,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
         part(key.as_bytes());
         part(value.as_bytes());
     }
-    // The hash without values is that from before this field existed, so that old versions are not loaded again.
+    // Without values, the hash equals that of releases without this field, so that running programs are not reloaded.
     if let Some(values) = values {
         part(b"values");
         part(&[u8::from(values.by_type_only)]);
@@ -95,7 +95,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
-/// Returns whether running programs match a request that only pins the tag of `url` to this digest.
+/// Returns whether the hash `running` is that of the same request with the tag of `url` in place of the digest.
 pub(crate) fn is_pinned_form(
     (request, values): (&LoadRequest, Option<&LoadValues>),
     policy: i32,

@@ -5,7 +5,6 @@ use std::fmt;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::v1::{BytecodeLocation, LoadRequest};
 
-/// Credentials of a registry user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryCredentials {
     pub username: String,

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 /// The list of programs of a large machine exceeds gRPC's default of 4 MiB.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// Trailers carry messages and hints, each byte encoded as up to three, with a limit of their own.
+/// Maximum size of trailers, in bytes. They carry messages and hints, in which a byte may be encoded as three.
 const MAX_TRAILERS: u32 = 256 << 10;
 
 /// Client of one daemon. Clones share the connection, which reconnects after the daemon restarts.
@@ -39,7 +39,6 @@ impl Daemon {
         Self { channel, name }
     }
 
-    /// Returns a client that uses a channel.
     #[must_use]
     pub fn over(channel: Channel) -> Self {
         Self { channel, name: "its channel".to_owned() }

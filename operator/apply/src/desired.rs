@@ -128,7 +128,7 @@ impl AttachmentKey {
 }
 
 impl Program {
-    /// Returns whether an attachment is wanted in the pod's current network: it stays while its own network exists.
+    /// Returns whether an attachment is wanted in its pod's new network: the old one stays while its network exists.
     #[must_use]
     pub fn moves(&self, key: &AttachmentKey) -> bool {
         self.links.keys().any(|wanted| wanted.is_of_same_pod(key))

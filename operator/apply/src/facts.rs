@@ -25,7 +25,6 @@ pub struct NodeInterface {
     pub index: u32,
     /// Path of the network namespace's file as the daemon opens it; `None` means the daemon's own.
     pub netns: Option<String>,
-    /// True if the interface is up.
     pub up: bool,
     pub addresses: Vec<IpAddr>,
 }
@@ -72,7 +71,6 @@ pub struct Netns {
 /// Running container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodContainer {
-    /// Name of the container in its pod.
     pub name: String,
     /// Id with the runtime's prefix.
     pub id: String,

@@ -55,7 +55,6 @@ impl CallRefusal {
         matches!(self, Self::Said { code: Code::InvalidArgument, .. })
     }
 
-    /// Returns whether the object of the call does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Said { code: Code::NotFound, .. })

@@ -195,7 +195,7 @@ fn discovered(
     }
 }
 
-/// Compares all interfaces, with index and addresses: the same ones would get two attachments.
+/// Returns whether a path leads to the daemon's own namespace, because all interfaces are equal there.
 fn is_own(path: &str, interfaces: &[NodeInterface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
         let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);

@@ -25,7 +25,7 @@ pub struct ObservedProgram {
     pub digest: String,
     pub object_sha256: String,
     pub inherited: bool,
-    /// After a reboot, the daemon has only the record of programs that the kernel rejected.
+    /// False after a reboot if the kernel rejected the program: the daemon then has only its record.
     pub runs: bool,
     /// Parts that its load left out.
     pub warnings: Vec<String>,
@@ -43,15 +43,15 @@ pub struct ObservedLink {
     pub point: Option<WirePoint>,
     /// True if the attachment is as requested.
     pub runs: bool,
-    /// The path leads to another namespace now, or the interface was moved.
+    /// True if the path leads to another namespace now, or the interface was moved.
     pub elsewhere: bool,
     pub state: String,
     pub attachment: String,
 }
 
 impl ObservedProgram {
-    /// Returns whether the programs are those of this load, by the same owner; the predecessor is not compared. `digest`
-    /// is the image's current digest, if known.
+    /// Returns whether the program runs in the version of this load, loaded by the same owner rather than a
+    /// predecessor. `digest` is the image's current digest, if known.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned = || {
             is_pinned_form(
@@ -74,7 +74,8 @@ impl ObservedProgram {
 }
 
 impl ObservedLink {
-    /// The key identifies a pod's network: the process id in an old path may have been reused.
+    /// Returns whether the attachment works, even if its path is outdated: its key identifies a pod's network, not the
+    /// path.
     #[must_use]
     pub fn is_in_force(&self, wanted: &WirePoint) -> bool {
         self.runs || self.elsewhere && self.netns != wanted.netns()
@@ -94,7 +95,7 @@ pub fn latest<'a>(
     latest
 }
 
-/// Accepts a manifest's name (`CgroupSkb`) or the daemon's (`cgroup_skb`).
+/// Returns the declared type of a manifest's name (`CgroupSkb`) or the daemon's (`cgroup_skb`), in one spelling.
 pub fn declared(program_type: &str) -> String {
     let plain = program_type.replace('_', "").to_ascii_lowercase();
     match plain.as_str() {

@@ -71,7 +71,7 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
     }
 }
 
-/// Returns the values of global variables. In a manifest eight digits are a number, unlike in `bpfman load`.
+/// Returns the values of global variables. In a manifest, eight digits are a number; in `bpfman load`, they are bytes.
 fn values(common: &ApplicationCommon) -> Option<LoadValues> {
     let globals = common.globals.iter().flatten();
     let sizes = common.map_sizes.iter().flatten();
@@ -95,7 +95,7 @@ fn map_exports(exports: &[ExportedMap]) -> MapExports {
     MapExports(exports.iter().map(export).collect())
 }
 
-/// The API has no number for a return probe, whatever its section is named.
+/// Returns metadata with the type of a return probe, for which the API has no number.
 fn actual_type(program: &Program) -> Option<(String, String)> {
     let exact = program.program_type.to_ascii_lowercase();
     exact.ends_with("retprobe").then(|| (format!("{ACTUAL_TYPE_PREFIX}{}", program.name), exact))

@@ -14,7 +14,7 @@ use crate::facts::{PodContainer, PodFacts};
 use crate::interfaces::{Point, namespace_points};
 use crate::program_plan::ProgramPlan;
 
-/// Bound in bytes, because the key is metadata of the link.
+/// Maximum length of the functions' names in a key, in bytes: the key is metadata of the link.
 const MAX_NAMES: usize = 256;
 
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;

@@ -83,7 +83,7 @@ pub async fn reconcile(
     older(run, load, &now).await
 }
 
-/// The new version cannot be loaded: a pod that starts meanwhile still gets its programs.
+/// Attaches the older version as wanted, because the new one cannot be loaded: new pods still get their programs.
 async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<Report, Unreachable> {
     if !now.programs.iter().any(|program| program.runs) {
         return Ok(result::installed(load, &Default::default(), run.came, ReportedLoad::Failed));
@@ -98,7 +98,7 @@ async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<
 
 /// Returns the steps that would be done, without changing anything.
 pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, Unreachable> {
-    // Without permission to list, the error comes from the call that would change something.
+    // If the daemon denies the list, continue: the calls that would change something report the error.
     let seen = observe(daemon, desired).await?.unwrap_or_default();
     let digest = match &desired.load {
         Some(load) if load_step(load, &seen, None).is_none() => {

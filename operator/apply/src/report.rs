@@ -76,7 +76,6 @@ pub struct LinkReport {
 /// State of an attachment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum LinkOutcome {
-    /// Attached as wanted.
     Attached,
     /// Not attached, but without an error: its program is not loaded.
     #[default]

@@ -160,7 +160,7 @@ fn still(program: &ObservedProgram, came: &StepResults) -> ProgramReport {
     }
 }
 
-/// Only the spec distinguishes return probes from entry probes.
+/// Returns the name of a declared type in manifests: for return probes, that of the entry probe.
 fn type_name(of: &str) -> &'static str {
     let known = ProgramType::ALL.into_iter().find(|kind| declared(kind.name()) == of);
     // A newer daemon may have more types.

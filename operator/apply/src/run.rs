@@ -62,7 +62,7 @@ impl Run<'_> {
         }
     }
 
-    /// A daemon that does not support values loaded these programs without them.
+    /// Unloads programs that a daemon without support for values loaded without them. Returns false.
     async fn loaded_without_values(
         &mut self,
         loaded: Option<&v1::LoadResponse>,
@@ -80,7 +80,7 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Maps are kept if they fit, and an edit must not be blocked by them. If the daemon cannot replace a load or match
+    /// Replaces a load. Maps that do not fit the new version start empty. If the daemon cannot replace a load or match
     /// old and new programs, as after an interrupted call, the new version is loaded beside the old one.
     pub async fn replace(
         &mut self,
@@ -179,7 +179,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns a place at which the new version could not be attached, unless the older version may be the cause.
+    /// Returns an attach point at which the new version failed, unless the older version may be the cause.
     fn unattached_place<'a>(&self, program: &str, instead: &'a [AttachmentKey]) -> Option<&'a AttachmentKey> {
         instead.iter().find(|key| {
             let failure = self.came.not_attached.get(&(program.to_owned(), (*key).clone()));
@@ -187,7 +187,7 @@ impl Run<'_> {
         })
     }
 
-    /// Restores the previous attachment on failure. After an interruption it is missing, and the next call makes it.
+    /// Detaches and attaches again; restores the previous attachment on failure. The next call repairs an interruption.
     async fn remake(
         &mut self,
         program: &Program,

@@ -7,8 +7,8 @@ use super::SpecProblem;
 use super::fields::{SpecProblems, matches};
 use crate::crd;
 
-/// Returns every field of a manifest that the schema of its kind, if known, does not allow, by its path. Unknown fields
-/// count, as API servers drop them silently; an explicit `null` counts as absent, as there.
+/// Returns the path of every field of a manifest that the schema of its kind does not allow; empty for an unknown kind.
+/// Unknown fields are included, because API servers drop them silently. An explicit `null` counts as absent.
 #[must_use]
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::interface::InterfaceSelector;
 use crate::spec::ApplicationSpec;
 use crate::{labels, packets};
 
-/// The API server does not check it: the schema has no rules for operators.
+/// Checks a selector, which API servers do not: the schema has no rules for operators.
 pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSelector) {
     for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
         for fault in labels::faults(expression) {

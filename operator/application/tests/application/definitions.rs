@@ -282,7 +282,7 @@ fn bounds_and_patterns() {
         (entries["minimum"].as_f64(), entries["maximum"].as_f64()),
         (Some(1.0), Some(4_294_967_295.0))
     );
-    // Base64 as published, or a list of bytes as in its samples; with a type, server-side apply would reject lists.
+    // Values are base64 or a list of bytes; if the schema had a type, server-side apply would reject lists.
     assert_eq!(
         schema(kind, "spec.globalData")["additionalProperties"],
         json!({ "x-kubernetes-preserve-unknown-fields": true })

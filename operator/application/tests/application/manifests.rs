@@ -160,7 +160,7 @@ spec:
     - { apiVersion: apps/v1, kind: DaemonSet, namespace: bpfman, name: bpfman-daemon, unmanaged: true }
 "#;
 
-/// Supports only the three forms of rules in use; API servers evaluate the rules in other tests.
+/// Evaluates only the three forms of rules in use; in other tests, API servers evaluate the rules.
 fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> Vec<String> {
     let crd = serde_json::to_value(T::crd()).unwrap();
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties/programs/items");

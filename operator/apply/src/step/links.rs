@@ -9,7 +9,7 @@ use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms};
 use crate::place::HookPlace;
 
 /// Returns the steps for attachments: new ones, changes, removals. With `sweep`, programs not among `versions` are
-/// unloaded at the end; at the beginning if they do not run, as the daemon changes no chain with such members.
+/// unloaded: running ones at the end, others at the beginning, as the daemon does not change a chain with such members.
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,

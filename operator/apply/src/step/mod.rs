@@ -20,7 +20,6 @@ pub use self::load::{current, load_step, newest};
 /// Step: one call, or several with one purpose.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyStep {
-    /// Load of all programs.
     Load {
         programs: Vec<String>,
     },
@@ -49,7 +48,6 @@ pub enum ApplyStep {
         /// Current attach point.
         was: WirePoint,
     },
-    /// Detachment of a program.
     Detach {
         program: String,
         key: AttachmentKey,
@@ -63,7 +61,7 @@ pub enum ApplyStep {
         id: u32,
         /// Uid in the daemon: if the program does not run, the kernel may have given its id to another one.
         uid: u64,
-        /// Places of its wanted new version. It stays if the new version cannot be attached at one of them.
+        /// Attachments of the new version. The program stays if one of them cannot be made.
         instead: Vec<AttachmentKey>,
     },
 }
