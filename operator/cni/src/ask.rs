@@ -29,7 +29,7 @@ pub fn ask(socket: &Path, request: &PluginRequest, timeout: Duration) -> io::Res
 fn exchange(socket: &Path, request: &PluginRequest, ends: Instant) -> io::Result<PluginAnswer> {
     let address = SocketAddrUnix::new(socket)?;
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // An agent that hangs stops accepting: connecting waits as sending does.
+    // A hanging agent accepts no connections, so connect(2) blocks; the send timeout limits it too.
     set_socket_timeout(&stream, Timeout::Send, Some(left(ends)?))?;
     connect(&stream, &address)?;
     let mut exchange = Exchange { stream: stream.into(), ends };

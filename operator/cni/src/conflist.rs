@@ -20,13 +20,9 @@ pub enum ConflistError {
 /// Settings of the plugin's entry. `None` means the built-in default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginEntry {
-    /// Field `agentSocket`.
     pub agent_socket: Option<String>,
-    /// Field `stateFile`.
     pub state_file: Option<String>,
-    /// Field `timeoutSeconds`.
     pub timeout_seconds: Option<u64>,
-    /// Field `exemptNamespaces`.
     pub exempt_namespaces: Option<Vec<String>>,
 }
 
@@ -56,7 +52,7 @@ pub enum ConflistChange {
     FromSingle(Value),
 }
 
-/// Returns the change that adds the plugin at the end; a listed one stays, so that two plugins do not alternate.
+/// Returns the change that adds the plugin at the end. A listed one stays: two that must be last would alternate.
 pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, ConflistError> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {

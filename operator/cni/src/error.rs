@@ -14,12 +14,9 @@ pub struct CniError {
 }
 
 pub const INCOMPATIBLE_VERSION: u32 = 1;
-/// Missing or wrong environment variable.
 pub const INVALID_ENVIRONMENT: u32 = 4;
-/// Failed read or write.
 pub const IO_FAILURE: u32 = 5;
 pub const NOT_DECODED: u32 = 6;
-/// Wrong network configuration.
 pub const INVALID_CONFIGURATION: u32 = 7;
 pub const TRY_AGAIN_LATER: u32 = 11;
 /// Failure of STATUS: pods cannot be added.

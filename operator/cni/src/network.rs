@@ -12,7 +12,6 @@ use crate::{EXEMPT, SOCKET, STATE_FILE};
 /// Supported versions of the specification. Those before 0.4.0 have no CHECK; ADD and DEL are the same in all.
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/// Newest supported version.
 pub const NEWEST: &str = "1.1.0";
 
 const MAX_TIMEOUT: u64 = 600;
@@ -82,7 +81,6 @@ impl PodNetwork {
         Ok(network)
     }
 
-    /// Returns the timeout for the agent's answer.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)

@@ -12,7 +12,7 @@ pub fn json(file: &Path, value: &impl Serialize) -> io::Result<()> {
     atomically(file, &serde_json::to_vec_pretty(value)?, 0o644)
 }
 
-/// The temporary file has an extension that no container runtime reads.
+/// Replaces a file atomically. The temporary file has an extension that no container runtime reads.
 pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(file);
     let result = begin(&temporary, mode).and_then(|mut written| {

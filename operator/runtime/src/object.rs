@@ -4,7 +4,7 @@ use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
 use kube::{Api, Client, Resource};
 
-/// Returns the API of a kind, for one namespace or for cluster-scoped and all objects.
+/// Returns the API of a kind, for the objects of one namespace, or for all objects.
 #[must_use]
 pub fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
     client: &Client,
@@ -17,7 +17,7 @@ pub fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>
     }
 }
 
-/// Returns whether a resource version is known to be older. Without numbers, the one received later wins.
+/// Returns whether a resource version is known to be older; false for versions that are no numbers.
 #[must_use]
 pub fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)

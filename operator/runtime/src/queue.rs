@@ -55,7 +55,7 @@ struct Entry {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
-    /// Returns an empty schedule that waits `settle` after a first change, and `pause` between turns.
+    /// Returns an empty schedule that waits `settle` after a first change, and `pause` between two runs of a key.
     #[must_use]
     pub fn new(settle: Duration, pause: Duration) -> Self {
         Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new(), shares: Shares::default() }
@@ -98,7 +98,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.queue.insert((when, key.clone()));
     }
 
-    /// Takes the first due key whose group has a share left; it is busy until [`Self::done`] or [`Self::failed`].
+    /// Takes the first due key of a group below its limit; the key is busy until [`Self::done`] or [`Self::failed`].
     pub fn take_one(&mut self, now: Instant) -> Option<K> {
         let first = self.first_free().filter(|(due, _)| *due <= now)?.clone();
         self.queue.remove(&first);
@@ -126,7 +126,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         std::iter::from_fn(|| self.take_one(now)).collect()
     }
 
-    /// Ends the turn of a key successfully.
+    /// Ends the run of a key successfully.
     pub fn done(&mut self, now: Instant, key: &K) {
         self.ends(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
@@ -138,13 +138,13 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         if maybe {
             self.mark(now, key);
         }
-        // Without a pause between turns, the entry holds no state that is still needed.
+        // Without a pause between runs, the entry holds no state that is still needed.
         if self.pause.is_zero() && self.entries.get(key).is_some_and(|entry| entry.due.is_none()) {
             self.entries.remove(key);
         }
     }
 
-    /// Ends the turn of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
+    /// Ends the run of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
     pub fn failed(&mut self, now: Instant, key: &K, longest: Duration) -> Duration {
         self.ends(key);
         let entry = self.entries.entry(key.clone()).or_default();
@@ -163,7 +163,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// Returns the time at which the next key becomes due whose group has a share left.
+    /// Returns the time at which the next key becomes due whose group is below its limit.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.first_free().map(|(due, _)| *due)
@@ -196,7 +196,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         Self { schedule: Mutex::new(Schedule::new(settle, Duration::ZERO)), woken: Notify::new() }
     }
 
-    /// Limits the keys of one group that are processed at the same time; without a group, there is no limit.
+    /// Limits the keys of one group that are processed at the same time; keys without a group are not limited.
     #[must_use]
     pub fn with_shares(self, group: fn(&K) -> Option<String>, most: usize) -> Self {
         self.schedule().shares = Shares::of(group, most);
@@ -235,13 +235,13 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         }
     }
 
-    /// Ends the turn of a key successfully.
+    /// Ends the run of a key successfully.
     pub fn done(&self, key: &K) {
         self.schedule().done(Instant::now(), key);
         self.woken.notify_one();
     }
 
-    /// Ends the turn of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
+    /// Ends the run of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
     pub fn failed(&self, key: &K, longest: Option<Duration>) -> Duration {
         let wait = self.schedule().failed(Instant::now(), key, longest.unwrap_or(MAX_DELAY));
         self.woken.notify_one();

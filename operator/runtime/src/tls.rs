@@ -77,7 +77,7 @@ impl ResolvesServerCert for Served {
 /// Connection after its TLS handshake.
 pub type HandshakenStream = TimeoutStream<TlsStream<TcpStream>>;
 
-/// Connections after their TLS handshakes. A slow handshake delays no other.
+/// Connections after their TLS handshakes. A slow handshake does not delay others.
 pub struct TlsListener {
     address: SocketAddr,
     connections: mpsc::Receiver<(HandshakenStream, SocketAddr)>,

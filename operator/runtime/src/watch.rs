@@ -21,7 +21,7 @@ pub struct Waits {
     pub longest: Duration,
     /// True to add jitter, because many processes wait for the same server.
     pub jitter: bool,
-    /// Consecutive failures before a new list; the mere start of a list then does not reset their number.
+    /// Number of consecutive failures after which the watch lists again. If set, the start of a list does not reset it.
     pub list_again_after: Option<u32>,
 }
 

@@ -33,7 +33,7 @@ pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     }
 }
 
-/// Removes the plugin from all configurations. Files before a failing one are changed.
+/// Removes the plugin from all configurations. On failure, the files before the failing one stay changed.
 pub fn remove(options: &InstallOptions) -> Result<Vec<PathBuf>, InstallError> {
     let mut changed = Vec::new();
     for file in configurations(options)? {

@@ -105,7 +105,7 @@ fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), In
     Ok(())
 }
 
-/// The agent has the node's events written, which more people see than this log.
+/// Reports the rewritten file to the agent, which writes an event: more people see events than this log.
 fn tell_agent(options: &InstallOptions, file: &Path) {
     let socket = options.entry.agent_socket.as_deref().unwrap_or(SOCKET);
     let file = file.display().to_string();
@@ -117,8 +117,8 @@ fn tell_agent(options: &InstallOptions, file: &Path) {
     }
 }
 
-/// The plugin stays in the configuration for the next version's start. The first process of a container has no default
-/// action for signals: without handlers, an update would take the whole grace period.
+/// Restores the plugin until a signal arrives, and leaves it there for the next version's start. The kernel ignores
+/// signals without a handler for a container's first process: an update would take the whole grace period.
 fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -149,7 +149,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Copies atomically, for a runtime that calls the plugin meanwhile.
+/// Installs this binary atomically, because the runtime may call it meanwhile.
 fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     let this = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
     let target = options.bin_dir.join(PLUGIN);
@@ -160,7 +160,7 @@ fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     atomically(&target, &contents, 0o755).map_err(at(&target))
 }
 
-/// The agent has no privileges on its node.
+/// Creates the agent's folders, which the agent itself lacks the privileges for.
 fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     let Some(user) = options.agent_user else { return Ok(()) };
     for folder in &options.agent_dirs {
@@ -170,7 +170,7 @@ fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// The binary last: a configuration may still call it.
+/// Removes the binary last, because a configuration may still call it.
 fn uninstall(options: &InstallOptions) -> Result<(), InstallError> {
     for file in folder::remove(options)? {
         eprintln!("{PLUGIN}: removed from {}", file.display());

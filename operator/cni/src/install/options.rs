@@ -13,15 +13,12 @@ usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist N
        bpfman-cni uninstall [--bin-dir DIR] [--conf-dir DIR]
 without words, and with CNI_COMMAND set, it is a CNI plugin";
 
-/// Error of invalid arguments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}\n{USAGE}")]
 pub struct UsageError(String);
 
-/// Options of the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallOptions {
-    /// True to uninstall instead of install.
     pub uninstall: bool,
     /// True to prepare for the start of the agent: to install, if there is a configuration already.
     pub prepare: bool,
@@ -29,7 +26,7 @@ pub struct InstallOptions {
     pub bin_dir: PathBuf,
     /// Directory of network configurations.
     pub conf_dir: PathBuf,
-    /// Name of the configuration file; the first by name otherwise.
+    /// Name of the configuration file; `None`: the first by name.
     pub name_of_conflist: Option<String>,
     /// True to keep running, and to restore the plugin whenever it is removed.
     pub watch: bool,

@@ -184,7 +184,7 @@ fn a_watch_waits_for_a_list_and_joins_it_again_and_again() {
         node.write("10-first.conflist", &list(plugin));
         until("it joined", || node.plugins("10-first.conflist") == [plugin, "bpfman-cni"]);
     }
-    // As a container's first process, only SIGKILL would end it without a handler.
+    // Without a handler, only SIGKILL would end a container's first process.
     let pid = watch.0.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     assert_eq!(watch.0.wait().unwrap().code(), Some(0), "not by the signal");

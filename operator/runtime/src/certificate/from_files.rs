@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::tls::{ServeError, Served};
 
-/// The kubelet takes up to a minute to update a changed Secret.
+/// Interval between two reads of the files. The kubelet takes up to a minute to update a changed Secret.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Files of a certificate and its key, as PEM.
@@ -49,7 +49,8 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// Serves the files, if they can be used at first. Later errors, as while one file is replaced, change nothing.
+    /// Serves the files and their changes. Fails only if the first files are unusable; after later errors, the last
+    /// usable certificate stays.
     pub async fn keep(&self, served: &Served) -> Result<Infallible, GivenError> {
         self.read(served).await?;
         let mut said = None;

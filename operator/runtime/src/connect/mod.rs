@@ -34,7 +34,7 @@ use token::TokenFile;
 /// Limit of connecting, including TLS; for HTTP/1.1 also of a blocked write. kube's defaults are longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A watch that is not read must not block other responses of the connection.
+/// HTTP/2 windows, in bytes: a watch that is not read must not block other responses of the connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 

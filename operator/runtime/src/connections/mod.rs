@@ -1,4 +1,4 @@
-//! Limits on incoming connections, in number and idle time: they need no token until a request is read.
+//! Limits on incoming connections, in number and idle time: a client can connect without a token.
 
 mod idle_timeout;
 mod places;

@@ -3,9 +3,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MAX_CONNECTIONS: usize = 1024;
-/// The API server calls admission from one address, for all writes of a fleet.
+/// Maximum per address. The API server calls admission from one address, for all writes of a fleet.
 const MAX_OF_PEER: usize = 256;
-/// The owner of an IPv6 address has the whole network.
+/// Bits of an IPv6 address that count as one client: the owner of an address has the whole network.
 const PREFIX: u32 = 64;
 
 /// Free slots of a listener.
