@@ -63,7 +63,7 @@ pub struct AgentIdentity {
 }
 
 impl AgentIdentity {
-    /// Creates it for a controller in a namespace.
+    /// Creates the lookup for a controller in a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { client, namespace: namespace.to_owned(), nodes: Mutex::default() }

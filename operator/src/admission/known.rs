@@ -47,7 +47,7 @@ impl KnownSlots {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let ListingChange::Present(object) = known.take(kind, event, |object| Some(name(&object))) {
             let name = name(&object);
-            // Without effect: objects being deleted or of a dry run, or with an unreadable spec.
+            // Ignore objects that are being deleted, belong to a dry run, or have an unreadable spec.
             let runs = !object.metadata.labels.iter().flatten().any(|(name, _)| name == REHEARSAL);
             let own = match object.metadata.deletion_timestamp {
                 None if runs => {

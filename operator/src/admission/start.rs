@@ -18,7 +18,7 @@ use bpfman_runtime::tls::{Served, clients, listen};
 
 const SERVICE: &str = "bpfman-admission";
 
-/// Serves reviews and maintains the certificate in `served`, which others use too. Never returns if disabled.
+/// Serves reviews and renews the certificate in `served`, which /metrics uses too. If disabled, only renews it.
 pub async fn run(
     client: Client,
     flags: &AdmissionFlags,

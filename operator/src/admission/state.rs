@@ -33,7 +33,7 @@ fn name(change: StateChange<'_>) -> String {
     format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
 }
 
-/// Refuses orders of anyone but the controller; preflights are also for users' dry runs, never for agents themselves.
+/// Refuses orders of anyone but the controller. Users may order preflights, for dry runs; agents may not.
 fn orders(change: StateChange<'_>, who: &CallerIdentity) -> Option<String> {
     if matches!(who, CallerIdentity::Controller | CallerIdentity::Master) {
         return None;

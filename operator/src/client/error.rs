@@ -1,7 +1,7 @@
 use bpfman_proto::Reason;
 use thiserror::Error;
 
-/// Exit code where nothing answers, as that of `bpfman` without a daemon.
+/// Exit code if no server answers, as of `bpfman` without a daemon.
 const UNREACHABLE: u8 = 3;
 
 /// Reason for which a command failed.

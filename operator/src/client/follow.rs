@@ -48,7 +48,7 @@ pub async fn follow(
     }
 }
 
-/// Returns `None` while the rollout continues. A status of an earlier spec is ignored.
+/// Returns the final state; `None` while the rollout continues. A status of an earlier spec is ignored.
 fn end_of(application: &FoundApplications, is_seen: bool) -> Option<ShownEnd> {
     use bpfman_application::application::ApplicationVerdict as Verdict;
     let (verdict, _) = application.status.verdict().filter(|_| is_seen && !is_commanded(application))?;

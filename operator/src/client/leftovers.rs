@@ -20,7 +20,7 @@ where
     }
 }
 
-/// Removes objects of killed commands, hours older than the new one by the API server's clock, not the local one.
+/// Removes objects of killed commands: those hours older than `latest`, by the API server's clock.
 pub async fn sweep<K>(api: &Api<K>, latest: &ObjectMeta)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,

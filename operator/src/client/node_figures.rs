@@ -21,7 +21,7 @@ const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
 const PORT: i32 = 8175;
 const MAX_CONCURRENT_REQUESTS: usize = 32;
 const MAX_TIME: Duration = Duration::from_secs(15);
-/// Maximum number of nodes that are named for giving no answer.
+/// Maximum number of nodes without an answer that are named.
 const UNANSWERED: usize = 10;
 
 /// Node, with its figures or the reason why there are none.

@@ -15,7 +15,7 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// If a character must be escaped, which some YAML styles cannot, returns JSON, which is valid YAML.
+/// Returns YAML. If a character must be escaped, returns JSON, which is valid YAML: some YAML styles cannot escape.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
     if printable::is_plain(&text) { Ok(text) } else { json(answer) }

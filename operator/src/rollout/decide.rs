@@ -7,7 +7,7 @@ use super::observation::Observation;
 use super::place;
 use super::turn::RolloutTurn;
 
-/// Maximum number of steps in one decision, above the number of waves: bounds a loop of two phases.
+/// Maximum number of steps in one decision, above the number of waves: ends a loop between two phases.
 const STEPS: usize = 80;
 
 /// Changes to write: first the status, then the orders.
@@ -27,7 +27,6 @@ pub struct Event {
     /// Reason, in one word.
     pub reason: &'static str,
     pub message: String,
-    /// True if the event is a warning.
     pub warning: bool,
 }
 
@@ -54,7 +53,7 @@ pub fn decide(seen: &Observation) -> RolloutDecision {
     RolloutDecision { status: turn.status, orders, events: turn.events }
 }
 
-/// Returns the orders for an application without a rollout: none may remain that a later rollout would apply.
+/// Returns the changed orders for an application without a rollout: no revision or soak, which a later one would apply.
 #[must_use]
 pub fn clear(nodes: &BTreeMap<String, NodeOrders>) -> BTreeMap<String, NodeOrders> {
     nodes

@@ -1,7 +1,7 @@
 use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
-/// Deterministic, and differs for each revision, so that the first nodes vary. FNV-1a with MurmurHash3's finalizer.
+/// Returns a hash by which nodes are sorted; the first nodes vary by revision. FNV-1a with MurmurHash3's finalizer.
 fn rank(node: &str, target: &str) -> u64 {
     let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -12,7 +12,7 @@ fn rank(node: &str, target: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// Nodes with neither this revision nor the stable one come first: a superseded rollout left them half-way.
+/// Returns nodes in the order of waves. Those that a superseded rollout left without the stable revision come first.
 pub fn for_waves<'a>(
     seen: &'a Observation,
     target: &str,

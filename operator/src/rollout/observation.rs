@@ -13,7 +13,7 @@ use super::revision;
 pub struct Observation {
     /// Time of the API server. It may jump.
     pub now: UnixSeconds,
-    /// Name of the revision that the current spec makes, computed by [`revision::name`].
+    /// Name of the revision of the current spec, computed by [`revision::name`].
     pub target: String,
     /// True if the image is named by a tag, so that a digest must be pinned.
     pub tagged: bool,
@@ -78,7 +78,8 @@ impl RolloutNode {
         self.health
     }
 
-    /// Compares also with the name before the digest was known, unless the node found another digest for the tag.
+    /// Returns whether a revision is ordered. Its name without the digest counts too, unless the node resolved the tag
+    /// to another digest.
     pub(super) fn has(&self, revision: &str) -> bool {
         let Some(ordered) = self.orders.revision.as_deref() else { return false };
         if ordered == revision {

@@ -139,13 +139,13 @@ fn within(
     chosen
 }
 
-/// Returns all at once: the stable revision is known to work, and every second on another one is a risk.
+/// Returns all nodes to roll back, without waves: the stable revision works, and each second on another one is a risk.
 fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let others = seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable));
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Returns absent nodes, up to the size of the first wave, and all nodes that have the failed revision or are deselected.
+/// Returns nodes without the stable revision: at most a first wave, and all with the failed revision or deselected.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);

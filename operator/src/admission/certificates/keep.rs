@@ -12,7 +12,7 @@ use crate::clock::ServerClock;
 use bpfman_runtime::certificate::{CertificateTerms, make};
 use bpfman_runtime::tls::Served;
 
-/// Delay before a failed first check is repeated: no request is reviewed before it.
+/// Delay before a failed first check is repeated: no request is reviewed before the check succeeds.
 const SOON: Duration = Duration::from_millis(500);
 
 /// Keeps the served certificate valid and trusted.

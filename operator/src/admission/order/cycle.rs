@@ -43,7 +43,7 @@ impl fmt::Display for Cycle {
     }
 }
 
-/// Returns the first cycle that an application's attachments close with each other and with those of others.
+/// Returns the first cycle that an application's attachments form with each other or with those of others.
 #[must_use]
 pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
     let all: Vec<&PacketSlot> = own.iter().chain(others).collect();

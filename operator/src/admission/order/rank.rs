@@ -1,4 +1,4 @@
-//! Ranks: cluster applications are closer to the network than those of a namespace, whatever either orders.
+//! Ranks: cluster applications are closer to the network than those of a namespace, whatever order either requests.
 
 use std::fmt;
 
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(find(&wall, &tenant), None);
     }
 
-    /// Otherwise any user that may write a `BpfApplication` could block a cluster application.
+    /// If it did, any user with permission to write a `BpfApplication` could block a cluster application.
     #[test]
     fn a_wish_of_a_namespace_against_ranks_closes_no_cycle() {
         let tenant = one(Some("shop"), "shop", "count", json!({ "before": ["filter"] }));

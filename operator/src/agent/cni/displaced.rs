@@ -22,7 +22,7 @@ pub fn publish(shared: &Shared, file: &str) {
     }
 }
 
-/// Tools look for events of a node by this uid, as the kubelet writes them.
+/// Returns a node's reference as in the kubelet's events, whose uid is the node's name: tools look for that.
 fn about(node: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),

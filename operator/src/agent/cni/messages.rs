@@ -15,7 +15,7 @@ pub fn in_pods(spec: &ApplicationSpec) -> impl Iterator<Item = (PacketLink<'_>, 
     })
 }
 
-/// Returns `None` before all applications are known.
+/// Returns the plugin's rules; `None` before all applications are known.
 #[must_use]
 pub fn rules(shared: &Shared) -> Option<Rules> {
     let known = shared.cache.known();

@@ -78,7 +78,7 @@ pub enum ProtectError {
     Closed { application: ApplicationKey, why: String },
 }
 
-/// Makes all attachments of a pod. [`ProtectError`] if it must not start: what was made stays for the next attempt.
+/// Makes all attachments of a pod. Fails if the pod must not start; the attachments so far stay for the next attempt.
 pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Protected, ProtectError> {
     let known = known_pod(shared, pod).await?;
     let applications = meaning(shared, &pod.request.namespace, &known);
@@ -190,7 +190,7 @@ async fn one(
         Ok(NodeRole::Wait(why)) => {
             match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
                 Ok(Some(acted)) => acted,
-                // No revision ran on this node, and none must run before its turn.
+                // No revision ran on this node, and none must run before it is ordered.
                 Ok(None) if !has_run(state.as_deref()) => return Ok(()),
                 Ok(None) => return missing(why, done),
                 Err(error) => return missing(&error.to_string(), done),

@@ -1,4 +1,4 @@
-//! Resource usage of this node's programs: one measurement shared by all requests of the same time.
+//! Resource usage of this node's programs: requests within some seconds share one measurement.
 //!
 //! Served on the probe port without access control. Timing all programs costs packets some tens of nanoseconds per run,
 //! so results are cached: runs are timed during one second of ten.
@@ -47,7 +47,7 @@ impl LastFigures {
     }
 }
 
-/// If runs cannot be timed, the samples lack only the times.
+/// Measures; if runs cannot be timed, the samples lack only the times.
 async fn read(daemon: &Daemon) -> Result<NodeFigures, Status> {
     let request =
         |time_runs| FollowFiguresRequest { interval_ms: WINDOW_MS, time_runs, ..Default::default() };

@@ -6,7 +6,7 @@ use bpfman_application::state::node::NodeFailure;
 
 use bpfman_runtime::backoff::after;
 
-/// First delay, shorter than the delays of the queue: its own retry then always accesses the registry.
+/// First delay, shorter than the delays of the queue, so that the queue's retry always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
 const MAX_DELAY: Duration = Duration::from_secs(210);
@@ -25,7 +25,7 @@ struct Last {
 struct Failed {
     times: u32,
     why: NodeFailure,
-    /// Incarnation: a restarted daemon may have other permissions.
+    /// Incarnation of the daemon: a restarted one may have other permissions.
     daemon: u64,
     again: Instant,
 }

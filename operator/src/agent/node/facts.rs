@@ -24,7 +24,7 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // The network plugin created the pod's network; a process in a container may move to another one.
+        // Prefer the namespace that the network plugin reported: a container's process may move to another one.
         let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
         // A pod without a running container stays in the list, so that its attachments do not count as unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
@@ -85,7 +85,7 @@ async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -
     Ok(())
 }
 
-/// Each namespace has at least `lo`, so that none means unknown.
+/// Returns the namespaces with unknown interfaces: those without any, because each has at least `lo`.
 fn not_listed(facts: &Facts) -> Vec<String> {
     let listed: BTreeSet<&String> =
         facts.interfaces.iter().flatten().filter_map(|interface| interface.netns.as_ref()).collect();

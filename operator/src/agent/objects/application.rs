@@ -31,7 +31,7 @@ pub struct Unreadable {
 }
 
 impl WantedApplication {
-    /// Parses an object. An unknown spec, perhaps of a newer definition, is kept, so that it hides no other object.
+    /// Parses an object. A spec that cannot be parsed, perhaps of a newer CRD, does not hide other objects.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;

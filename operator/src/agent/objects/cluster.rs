@@ -177,7 +177,7 @@ impl Cluster {
         read(&state.application, api.patch_status(&state.name, &params(), &Patch::Merge(patch)).await?)
     }
 
-    /// Sets the finalizers of a state object, with errors as of [`Self::write_status`].
+    /// Sets the finalizers of a state object, with the errors of [`Self::write_status`].
     pub async fn write_finalizers(
         &self,
         state: &StateObject,

@@ -87,7 +87,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
     let state = current.into_iter().next();
     if application.deleted || state.as_ref().is_some_and(|state| state.deleted) {
         let Some(state) = state else { return Ok(Ended::Done) };
-        // Without its finalizer the object only waits for finalizers of others.
+        // Without the agent's finalizer, the object only waits for other finalizers.
         return match state.has_finalizer() {
             true => {
                 remove(shared, memory, &state, RemovalReason::Deleted, application.spec.as_ref().ok()).await
@@ -101,7 +101,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
     act(shared, memory, &application, state).await
 }
 
-/// Reads the database: the list may come from a stale cache.
+/// Returns whether the application exists in the database: the watch's list may come from a stale cache.
 async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject) -> Result<bool, ApiError> {
     let application = shared.cluster.application(key).await?;
     let there = application.is_some_and(|one| {
@@ -303,7 +303,7 @@ async fn run(
     Ok(answer.then(ended).after(written))
 }
 
-/// No generation for a revision of an earlier one: its verdict must not be attributed to the current spec.
+/// Returns a status context, without a generation for an earlier version: its verdict is not one on the current spec.
 fn about(
     shared: &Shared,
     application: &WantedApplication,

@@ -21,7 +21,7 @@ pub enum RemovalReason {
     NotSelected,
 }
 
-/// The object stays until its programs are gone, so that it shows what delays a deletion.
+/// Removes the programs, and then the object, which shows until then what delays a deletion.
 pub async fn remove(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -63,7 +63,7 @@ pub async fn remove(
     let_go(shared, &state, why).await
 }
 
-/// Continues after a refused write, which must not keep an object without programs; returns an error to repeat it.
+/// Returns whether the object still exists. A refused status write is ignored if the programs are gone.
 fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
     match written {
         Ok(()) => Ok(true),

@@ -26,7 +26,7 @@ use bpfman_runtime::backoff::jittered;
 
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(5);
-/// Checks in a soak, so that a short one is not over before its first statistics are compared.
+/// Planned number of checks in a soak, so that a short one does not end before its first statistics are compared.
 const CHECKS_IN_SOAK: u32 = 5;
 
 const SAMPLE: Duration = Duration::from_millis(200);
@@ -149,7 +149,7 @@ async fn begin(
     }
     for (hook, timing) in to_switch {
         switch(shared, hook, timing, true).await?;
-        // Counters that were off continue from their last value, and show no value before.
+        // A counter that was off could not be read before; it continues from its last value.
         if let Shown::Chain(chain) = show(shared, hook, Duration::ZERO).await? {
             began.extend(slots(&chain, hook));
         }
@@ -157,7 +157,7 @@ async fn begin(
     Ok(began)
 }
 
-/// Restores hooks that any agent changed for an application, and returns whether all were; others stay listed.
+/// Restores the hooks that an agent changed for an application. Returns whether all are restored; others stay listed.
 pub async fn end(
     shared: &Shared,
     memory: &mut StateMemory,

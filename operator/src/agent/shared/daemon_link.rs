@@ -13,7 +13,7 @@ pub const REPORTED_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct DaemonLink {
     now: Mutex<DaemonLinkStatus>,
-    /// Notified whether or not the daemon answered. Supports one waiter.
+    /// Notified after each call, whether or not the daemon answered. Supports one waiter.
     contacted: Notify,
 }
 

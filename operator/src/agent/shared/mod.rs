@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// Queues applications for reconciliation, once everything is listed; at that time all applications are queued.
+    /// Queues applications for reconciliation. Ignored until everything is listed: all applications are queued then.
     pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: QueueCause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));

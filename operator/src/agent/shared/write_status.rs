@@ -75,7 +75,7 @@ pub async fn write_status(
                     );
                 }
                 shared.learned(written);
-                // The added warning must be removed when it no longer applies.
+                // Write again later, to remove the added warning when it no longer applies.
                 return Ok(if contested {
                     StatusWritten::TooMany(SUSPECTED)
                 } else {

@@ -114,7 +114,7 @@ pub fn holding<'a>(
     last.preflight.as_ref().filter(|_| !stale)
 }
 
-/// Omitted without shared hooks: the API server refuses an empty text in a new status.
+/// Returns the composition; `None` without shared hooks, because the API server refuses an empty text.
 fn composition(about: &StatusContext, last: Option<&NodeDetails>) -> Option<String> {
     match &about.composition {
         Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),

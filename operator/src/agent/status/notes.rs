@@ -35,7 +35,7 @@ impl LastEventReport {
     }
 }
 
-/// Returns the event and the state after it, or `None` if the last published event, not status, equals it.
+/// Returns the event to publish, and the state after it; `None` if the last published event was the same.
 #[must_use]
 pub fn note(told: &LastEventReport, now: &Status) -> Option<(Note, LastEventReport)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());

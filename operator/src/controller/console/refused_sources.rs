@@ -1,5 +1,5 @@
-//! Tokens that the API server did not know, by address: further unknown ones of an address with many are reviewed one by one.
-//! They are not refused, as many users share the address of the API server's proxy.
+//! Refused tokens by address: after many from one address, its further unknown tokens are reviewed one at a time. They
+//! are not refused without a review, because many users share the address of the API server's proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ const MAX_REFUSALS: u32 = 10;
 const ADDRESSES: usize = 1024;
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Addresses with refused tokens, each with the begin of its window and their number.
+/// Addresses with refused tokens, each with the start of its window and the number of refusals.
 #[derive(Debug, Default)]
 pub struct RefusedSources(Mutex<HashMap<IpAddr, (Instant, u32)>>);
 

@@ -29,7 +29,7 @@ const TOKEN: &str = "x-bpfman-token";
 
 const AT_A_TIME: usize = 32;
 
-/// Maximum number of unknown tokens that wait for their review. They take no place from known tokens.
+/// Maximum number of unknown tokens that wait for their review. Known tokens do not wait with them.
 const WAITING: usize = 64;
 
 /// Time between two reviews for addresses whose tokens were refused; [`WAITING`] of them take less than [`ANSWER`].

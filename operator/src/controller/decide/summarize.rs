@@ -154,7 +154,7 @@ impl<'a> Count<'a> {
                 }
             }
         }
-        // The rest is of nodes that are not selected; only failures to unload matter.
+        // The remaining answers are of nodes that are not selected: only failures to unload matter.
         for answer in by_node.values().filter(|answer| answer.outcome == NodeOutcome::Error) {
             let Some(node) = view.node(&answer.node) else { continue };
             count.failed.push(&answer.object);
@@ -240,7 +240,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// A rollback to the revision of the current spec is no failure.
+/// Returns the failure of a rollout. A rollback to the revision of the current spec is none.
 fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
     let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
     let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());

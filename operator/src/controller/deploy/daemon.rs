@@ -11,7 +11,8 @@ const NAME: &str = "bpfman-daemon";
 
 pub const SOCKET_GROUP: u32 = 2750;
 
-/// Same path for daemon and kubelet. In the runtime folder: a separate mount would propagate to the node at each start.
+/// Folder of the CSI socket, with the same path for daemon and kubelet. It is below [`RUNTIME`], because a mount of its
+/// own would propagate to the node at each start.
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
@@ -94,7 +95,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
-    // A ConfigMap of its own: permission to change the deployment need not include permission to change the policy. A
+    // The policy has its own ConfigMap, so that permission to change the deployment does not include the policy. A
     // change reaches the daemon without a restart.
     volumes.push(json!({
         "name": "configuration",

@@ -26,8 +26,8 @@ pub fn labels(name: &str) -> Value {
     })
 }
 
-/// Replacing a pod only delays changes on its node for seconds, as programs and links are pinned. Ten percent at a time
-/// upgrade 5,000 nodes in ten steps, and leave nine of ten nodes working if the new version does not start.
+/// Returns a DaemonSet that replaces ten percent of its pods at a time: an upgrade of 5,000 nodes takes ten steps, and
+/// nine of ten nodes keep working if the new version does not start. Without its pod, a node's programs run on.
 #[must_use]
 pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
     pod["automountServiceAccountToken"] = json!(false);

@@ -7,7 +7,7 @@ use super::images::DeployImages;
 use super::manifest::{CONFIG_MAP, labels, namespace};
 use super::{agent, daemon};
 
-/// Hash of the applied object: a removed field is no difference in the comparison with the found object.
+/// Annotation with the hash of the applied object: comparing with the found object does not detect a removed field.
 const MADE_FROM: &str = "bpfman.io/made-from";
 
 /// Returns all objects in the order in which they are applied, without those that `overrides` excludes.

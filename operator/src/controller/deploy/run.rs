@@ -149,7 +149,7 @@ impl Deployer {
         }
     }
 
-    /// While the `Config` is being deleted, its taints are disabled.
+    /// Publishes the facts for other parts. While the `Config` is being deleted, its taints are disabled.
     fn publish(&self, deployed: &watch::Sender<Deployed>) {
         if !self.listed {
             return;
@@ -228,7 +228,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Users can then apply theirs without conflicts with the controller as a manager.
+    /// Gives up the ownership of the default's fields, so that users can apply their own `Config` without conflicts.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
         if let Err(error) =
@@ -384,7 +384,7 @@ impl Deployer {
     }
 }
 
-/// One manager has to remain: an object without counts as from before field management, with an owner for each field.
+/// Returns the patch. One manager has to remain: without any, the API server assigns an owner to each field.
 fn unowned(made: &Config) -> Option<Value> {
     let mut managed = made.metadata.managed_fields.clone()?;
     for entry in &mut managed {

@@ -48,7 +48,6 @@ pub struct TrackedApplication {
     pub resource_version: String,
     /// True if the object is being deleted.
     pub deleting: bool,
-    /// All finalizers of the object.
     pub finalizers: Vec<String>,
     /// Node selector, or its error.
     pub selector: Result<LabelMatcher, BadSelector>,
@@ -100,7 +99,6 @@ impl TrackedApplication {
         serde_json::from_value((*self.status).clone()).unwrap_or_default()
     }
 
-    /// Returns whether the application selects a node.
     #[must_use]
     pub fn selects(&self, node: &ClusterNode) -> bool {
         self.selector.as_ref().is_ok_and(|selector| selector.matches(|key| node.label(key)))

@@ -40,7 +40,6 @@ impl Interner {
         self.held.len()
     }
 
-    /// Returns whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()

@@ -43,7 +43,7 @@ pub struct StateStatus {
     pub health: Option<HealthAnswer>,
 }
 
-/// A form that an agent of another version wrote counts as absent.
+/// Reads a value; a form that an agent of another version wrote counts as absent.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(from)?).ok())
 }

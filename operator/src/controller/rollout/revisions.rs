@@ -96,7 +96,7 @@ impl<'a> RevisionObjects<'a> {
         Ok(())
     }
 
-    /// Compares parsed content, so that new defaults do not count.
+    /// Returns whether a revision has this content. Parsed content is compared, so that new defaults do not count.
     fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
         let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
         let rehearsal =

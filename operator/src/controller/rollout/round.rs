@@ -19,7 +19,7 @@ use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Observation, UnixSeconds, clear, decide, revision};
 use bpfman_runtime::note::Note;
 
-/// Everything is reconciled between batches: a command does not wait for thousands of obsolete orders.
+/// Maximum number of orders in one round, so that a new command does not wait for thousands of obsolete orders.
 const BATCH: usize = 256;
 
 /// State of rollouts that the controller keeps beside its memory. All of it can be rebuilt.
@@ -84,7 +84,7 @@ impl Work {
             && self.orders.is_empty()
     }
 
-    /// Accepts a command before the status, whose write would replace the version that was decided about.
+    /// Accepts the command and writes revisions. The status follows: its write changes the version that was decided on.
     async fn prepare(
         &self,
         writer: &ApiWriter,

@@ -19,9 +19,7 @@ use bpfman_runtime::note::{EventWriter, Note};
 /// Context of all writes.
 #[derive(Clone)]
 pub struct ApiWriter {
-    /// Client of the API server.
     pub client: Client,
-    /// Publisher of events.
     pub events: EventWriter,
     pub metrics: Arc<ControllerMetrics>,
     /// True if this controller is the leader.
@@ -45,7 +43,7 @@ impl From<Result<(), Self>> for WriteOutcome {
 }
 
 impl ApiWriter {
-    /// Writes finalizers and status of an application on the decided version; on failure, perhaps only the former.
+    /// Writes finalizers and then the status of an application, if it still has the version that was decided on.
     pub async fn application(
         &self,
         application: &mut TrackedApplication,

@@ -1,9 +1,9 @@
 //! Leader election among several controllers, by a `Lease` that the leader renews.
 //!
-//! Others acquire the lease after no renewal for its whole duration, by their own clocks; the leader stops earlier,
-//! measured from before its last request. Two act at once only if a write takes longer than the difference. A late
-//! write reverts nothing: statuses, finalizers and orders are written on the decided version. One decision has many
-//! orders, so the lease is checked before each. The next leader sees and revokes a late order like any other.
+//! Others acquire the lease when, by their own clocks, it was not renewed for its whole duration. The leader stops
+//! earlier, counted from its last renewal's request: two act at once only if a write takes longer than the difference.
+//! A late write reverts nothing: statuses, finalizers and orders are written on the decided version. One decision has
+//! many orders, so the lease is checked before each. The next leader sees and revokes a late order like any other.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ impl Election {
         (Self { leases, namespace: namespace.to_owned(), identity, duration, until }, Leadership(receiver))
     }
 
-    /// Measured from the request of a successful renewal.
+    /// Returns how long the leader acts, counted from the request of its last successful renewal.
     fn hold(&self) -> Duration {
         self.duration * 2 / 3
     }

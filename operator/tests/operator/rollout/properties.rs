@@ -258,7 +258,7 @@ proptest! {
         prop_assert_eq!(run(&[]), run(&stops));
     }
 
-    /// A node is ordered at most once each to run the new revision, and to return.
+    /// Each node is ordered at most once to run the new revision, and at most once to return.
     #[test]
     fn every_order_is_written_once(
         counts in proptest::collection::vec(1usize..8, 3),
