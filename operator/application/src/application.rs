@@ -106,7 +106,7 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub map_owner_selector: Option<LabelSelector>,
-    /// Maps that pods may mount. Absent: pods of a BpfApplication's own namespace may mount all, and no others any.
+    /// Maps that pods may mount. Absent: pods of a BpfApplication's own namespace may mount all, other pods none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub map_exports: Option<Vec<ExportedMap>>,

@@ -47,7 +47,7 @@ impl JsonSchema for ManifestType {
     }
 }
 
-/// Types of programs of namespaced applications: the others are of the whole node.
+/// Types of programs of namespaced applications; all other types affect the whole node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NamespacedProgramType {
     /// Block `xdp`.

@@ -11,7 +11,7 @@ pub struct CgroupLink {
     /// The group.
     #[serde(flatten)]
     pub point: CgroupPoint,
-    /// Place by intent; on nodes with Linux 6.17 and later, or newer ones of 6.12.
+    /// Place by intent; on nodes with Linux 6.17 and later, or a recent release of 6.12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<LinkOrder>,
 }

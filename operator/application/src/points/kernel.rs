@@ -23,8 +23,8 @@ pub struct RawTracepointLink {
 /// Many kernel functions, by one link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KprobeMultiLink {
-    /// Names, and patterns with `*` and `?`, which mean what can be traced when the program is attached. At most 100 of
-    /// them are patterns.
+    /// Names, and patterns with `*` and `?`, which match the functions that can be traced when the program is attached.
+    /// At most 100 of them are patterns.
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 128), regex(pattern = FUNCTION)))]
     pub functions: Vec<String>,
 }
@@ -43,18 +43,18 @@ pub struct PerfEventLink {
     /// Name of the event in perf: `cpu-clock`, `page-faults`, `cycles`.
     #[schemars(length(min = 1, max = 64), regex(pattern = EVENT))]
     pub event: String,
-    /// About so many times a second.
+    /// Runs per second, approximately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub frequency: Option<i64>,
-    /// Once every so many events; of clocks, every so many nanoseconds.
+    /// Number of events between two runs; for clocks, nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub period: Option<i64>,
-    /// On this CPU only; absent, and without a thread: on each.
+    /// On this CPU only; absent, and without `pid`: on each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
-    /// For this thread of the node only, and for what it makes from then on.
+    /// For this thread of the node only, and for threads and processes that it creates later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub pid: Option<i32>,

@@ -59,7 +59,7 @@ pub struct PointBlocks {
     /// For types SkSkb and SkMsg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockmap: Option<Attachments<SockmapLink>>,
-    /// For type StructOps: at one of the programs that the structure names.
+    /// For type StructOps: set by one of the programs that the structure names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub struct_ops: Option<Attachments<StructOpsLink>>,
     /// For type Usdt.

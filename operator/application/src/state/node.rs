@@ -9,7 +9,7 @@ use crate::rollout::PreflightVerdict;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeDetails {
-    /// The generation of the application, or the revision that the controller named, which this status is about.
+    /// Generation of the application, or revision that the controller ordered, to which this status applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_revision: Option<String>,
     /// Kernel release, as `uname -r` prints it.
@@ -27,7 +27,7 @@ pub struct NodeDetails {
     /// Failure of the node, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<NodeFailure>,
-    /// Attachments whose selector means no pod, or no container, that is on this node: `PROGRAM: FIELD`.
+    /// Attachments whose selector matches no pod or container on this node: `PROGRAM: FIELD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<String>,
     /// The answer to the controller's order to load and discard.
@@ -36,8 +36,8 @@ pub struct NodeDetails {
     /// The answer to the controller's order to watch the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthAnswer>,
-    /// Hooks whose timing and counters were switched on to watch the gates, as they were before: they are restored when
-    /// the gates are no longer watched, also after a restart of the agent.
+    /// Hooks whose timing or counters were switched on to watch the gates, with their previous settings. The agent
+    /// restores them when the gates are no longer watched, also after its restart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<SwitchedHook>,
 }
