@@ -266,7 +266,7 @@ impl AttachPoint {
         }
     }
 
-    /// Returns the interface and the kind of hook, for points in the network.
+    /// Returns the interface and the kind of hook of XDP, tc and tcx points; `None` for other points.
     #[must_use]
     pub fn hook(&self) -> Option<(&Interface, HookKind)> {
         match self {

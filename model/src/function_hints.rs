@@ -19,13 +19,13 @@ const MAX_NAMES: usize = 3;
 /// Existing functions that a user may have meant by a missing kernel function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FunctionHints {
-    /// Functions that the compiler made of it: `NAME.isra.0`, `NAME.constprop.0`.
+    /// Functions that the compiler made of the missing one: `NAME.isra.0`, `NAME.constprop.0`.
     made: Vec<String>,
     renamed: Option<String>,
     near: Vec<String>,
 }
 
-/// Search of the functions of a kernel, one at a time: a kernel has a hundred thousand.
+/// Search that compares one function of a kernel at a time, because a kernel has a hundred thousand.
 #[derive(Debug)]
 pub struct FunctionSearch<'w> {
     wanted: &'w str,
@@ -94,7 +94,7 @@ impl FunctionHints {
     }
 }
 
-/// `: its compiler made NAME.isra.0 of it; near names are A, B`, or nothing.
+/// Writes `: its compiler made NAME.isra.0 of it; near names are A, B`, or nothing if there are no hints.
 impl fmt::Display for FunctionHints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let made = self.made.join(", ");

@@ -29,7 +29,7 @@ impl MapSpec {
             PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
             HASH | LRU_HASH | RHASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
             kind if map_type::storage_helper(kind).is_some() => padded + NODE,
-            // Arrays of whatever kind, the kernel's pointers included, queues, stacks, filters.
+            // All arrays, including those of kernel pointers; queues, stacks and bloom filters.
             _ => padded.max(8),
         };
         let entries = match map_type::storage_helper(self.map_type) {

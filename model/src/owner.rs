@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{NamespaceName, OwningApplication};
 
-/// User or application that may change a program or a link, and whose limits it counts against. The daemon derives it
-/// from the caller and the grant used; clients cannot set it.
+/// User or application that may change a program or a link, which counts against the owner's limits. The daemon derives
+/// the owner from the caller and the grant used; clients cannot set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Owner {
@@ -54,7 +54,7 @@ impl Owner {
         if self.namespace().is_some() { Rank::Tenant } else { Rank::Machine }
     }
 
-    /// Returns whether this is root or a cluster application: freezes of other owners give way to both.
+    /// Returns whether this is root or a cluster application: both override freezes of other owners.
     #[must_use]
     pub fn is_root_or_cluster(&self) -> bool {
         match self {

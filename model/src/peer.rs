@@ -111,7 +111,7 @@ pub fn unified_cgroup_of(lines: &str) -> Option<String> {
     cgroup_in(lines, "")
 }
 
-/// Returns the path in the hierarchy of these controllers, of a line `NUMBER:CONTROLLERS:PATH`; empty for version 2.
+/// Returns the path in the line `NUMBER:CONTROLLERS:PATH` whose controllers are `wanted`; version 2 has none.
 #[must_use]
 pub fn cgroup_in(lines: &str, wanted: &str) -> Option<String> {
     lines.lines().find_map(|line| {

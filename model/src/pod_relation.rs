@@ -24,7 +24,7 @@ pub enum PodObstacle {
     OwnPod,
     /// The daemon does not see the cgroup of the caller.
     CallerGroup,
-    /// The folder of logs has no folder of the daemon's own pod.
+    /// The folder of the pods' logs has no entry for the daemon's own pod.
     LogFolder(PathBuf),
 }
 

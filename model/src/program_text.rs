@@ -155,7 +155,7 @@ impl BoundText {
         found
     }
 
-    /// Returns the ids of the maps with values that the instructions refer to, ascending and without repetition.
+    /// Returns the ids of the maps whose values the instructions refer to, ascending and without repetition.
     #[must_use]
     pub fn value_map_ids(&self) -> Vec<MapId> {
         let insns = &self.0.insns;

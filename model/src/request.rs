@@ -148,14 +148,14 @@ pub struct AttachRequest {
     pub ttl: Option<u64>,
     /// Owner of the link.
     pub owner: Owner,
-    /// The cgroup of version 2 that the caller's tasks are in; none where it is not known.
+    /// Cgroup (version 2) of the caller's tasks; `None` if it is not known.
     pub group: Option<CallerGroup>,
 }
 
 /// Attachment to every matching interface, present and future.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchRequest {
-    /// Attachment. The interface and namespace of its point have no meaning.
+    /// Attachment. The interface and namespace of its point are ignored.
     pub attach: AttachRequest,
     /// Selection of the interfaces.
     pub interfaces: InterfaceMatch,

@@ -24,7 +24,7 @@ pub enum TaskGroup {
     },
 }
 
-/// The cgroup of a caller: programs of a grant with a scope run for its tasks.
+/// Cgroup of a caller. Programs of a grant with a scope run only for its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerGroup {
     /// Path in the hierarchy of version 2.

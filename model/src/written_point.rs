@@ -33,7 +33,7 @@ pub struct BadWrittenPoint {
     pub unknown_kind: Option<String>,
 }
 
-/// Points that a program has from its load.
+/// Attach points that are determined by the program's load.
 const LOADED_FOR: [AttachPoint; 7] = [
     AttachPoint::Fentry,
     AttachPoint::Fexit,

@@ -27,7 +27,7 @@ pub enum OrderedEntry {
 }
 
 impl OrderedEntry {
-    /// Returns the link of an entry that is one link of this daemon.
+    /// Returns the link of this daemon; `None` for the chain and for third-party programs.
     #[must_use]
     pub const fn link(&self) -> Option<LinkId> {
         match self {
@@ -110,13 +110,14 @@ pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contra
 pub struct TcChain<'a> {
     /// Members of the chain, whose order among each other is solved separately.
     pub members: &'a [Place],
-    /// True if programs behind the chain run even after it accepts a packet: it may run before the machine's tcx links.
+    /// True if programs behind the chain run even after it accepts a packet, so that the machine's tcx links may
+    /// follow.
     pub is_open: bool,
 }
 
 /// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links. The chain runs after links
-/// of rank `TenantsFirst`, before those of `TenantsLast`, and after the machine's unless it is open. The intents of its
-/// members decide its place among third-party programs.
+/// of rank `TenantsFirst`, before those of `TenantsLast`, and after the machine's unless it is open. Its members'
+/// intents decide its position among third-party programs.
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,

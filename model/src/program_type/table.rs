@@ -197,7 +197,7 @@ program_types! {
     /// Selection of the socket that receives a packet, among several at one port. A process attaches it to them.
     SkReuseport = row("sk_reuseport", K::SK_REUSEPORT, S::Opener).sections(&["sk_reuseport"])
         .manifest_without_block("SkReuseport").since(4, 19);
-    /// Selection as by `SkReuseport`, and of the socket that gets the connections of a closed one.
+    /// Selection as by `SkReuseport`, and of the socket that gets the connections of a closed socket.
     SkReuseportMigrate = row("sk_reuseport_migrate", K::SK_REUSEPORT, S::Opener)
         .expects(A::SK_REUSEPORT_SELECT_OR_MIGRATE).manifest_without_block("SkReuseportMigrate")
         .since(5, 14).attach("BPF_SK_REUSEPORT_SELECT_OR_MIGRATE");

@@ -15,7 +15,8 @@ pub struct ProgramOwner {
     /// Namespace of a namespaced application.
     pub namespace: Option<String>,
     pub name: String,
-    /// Uid of the state object, or derived from the name without a cluster, in the metadata `bpfman.io/uuid`.
+    /// Uid of the state object; without a cluster, derived from the name. Programs have it in the metadata
+    /// `bpfman.io/uuid`.
     pub uid: String,
 }
 

@@ -1,4 +1,4 @@
-//! Failed calls: separates the daemon's errors from broken connections, and formats them for a status.
+//! Failures of calls: errors of the daemon, broken connections, and their form in a status.
 
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::ext::v1 as ext;

@@ -25,7 +25,7 @@ pub const NOT_AVAILABLE: u32 = 50;
 pub const NOT_PROTECTED: u32 = 100;
 
 impl CniError {
-    /// Returns an error with a code, in the newest version.
+    /// Returns an error in the newest version of the specification.
     #[must_use]
     pub fn new(code: u32, msg: impl Into<String>, details: impl Into<String>) -> Self {
         let version = crate::network::NEWEST.to_owned();

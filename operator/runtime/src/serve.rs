@@ -22,7 +22,7 @@ pub const METRICS: &str = "/metrics";
 #[error("`{0}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none")]
 pub struct AddressError(pub String);
 
-/// Parses an address as the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
+/// Parses an address in the form of the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     if text == "0" || text.is_empty() {
         return Ok(None);
@@ -36,7 +36,7 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     .ok_or_else(|| AddressError(text.to_owned()))
 }
 
-/// Listens on an address; without IPv6 in the kernel, on IPv4 for the unspecified one.
+/// Listens on an address. If the kernel has no IPv6, listens on `0.0.0.0` in place of `[::]`.
 pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {

@@ -40,7 +40,7 @@ pub async fn serve(listener: TlsListener, reviewer: Arc<Reviewer>) -> std::io::R
     axum::serve(listener, router).await
 }
 
-/// Limits the time, so that a slow sender does not occupy a place for large requests.
+/// Limits the time, so that a slow sender does not occupy a slot for large requests.
 async fn in_time(request: Request, next: Next) -> Response {
     timeout(ANSWERED, next.run(request)).await.unwrap_or_else(|_| {
         let says = format!("the request was not there and answered within {} s\n", ANSWERED.as_secs());

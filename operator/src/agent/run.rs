@@ -181,7 +181,7 @@ async fn work_off(shared: &Arc<Shared>, workers: usize) {
 
 /// Retries after a timeout or panic: the application would stay busy forever otherwise.
 async fn bounded(reconcile: impl Future<Output = Ended>) -> Ended {
-    // State that other tasks share is behind locks that ignore poisoning.
+    // Catching a panic is safe, because the locks of shared state ignore poisoning.
     match tokio::time::timeout(MAX_TIME, AssertUnwindSafe(reconcile).catch_unwind()).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),

@@ -71,7 +71,7 @@ pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -
     } } }))
 }
 
-/// Returns the word that was not executed, if any, and the patch that removes it: no later rollout must execute it.
+/// Returns the command that was not executed, if any, and the patch that removes it before a later rollout starts.
 #[must_use]
 pub fn forget(annotations: &BTreeMap<String, String>) -> Option<(Option<String>, Value)> {
     let word = annotations.get(ROLLOUT).cloned();

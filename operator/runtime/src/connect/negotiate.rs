@@ -65,7 +65,7 @@ where
                 return Ok(this.single.request(request).await?);
             }
             let (parts, body) = request.into_parts();
-            // Keep a copy of the request for a retry, if its body is in memory, which kube's are.
+            // Keep a copy of the request for a retry, if its body is in memory, as bodies of kube are.
             let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
             let request = Request::from_parts(parts, body);
             match this.shared.request(request).await {

@@ -93,7 +93,7 @@ pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
             let namespaces = here.as_ref().zip(there.as_ref()).is_none_or(|(here, there)| here == there);
             namespaces && may_select_one(these, those)
         }
-        // Without named interfaces, discovery includes those of pods.
+        // Discovery on the node includes interfaces in the network namespaces of pods.
         (SlotPlace::Node, SlotPlace::Pods { .. }) => one.interfaces.interfaces_discovery_config.is_some(),
         (SlotPlace::Pods { .. }, SlotPlace::Node) => other.interfaces.interfaces_discovery_config.is_some(),
     };

@@ -19,7 +19,7 @@ use crate::agent::status::notes::LastEventReport;
 /// State that only the reconciliation of an application accesses: its lock serializes all work on the application.
 #[derive(Debug, Default)]
 pub struct ApplicationMemory {
-    /// Consecutive reconciliations with an interrupted call while the daemon was up.
+    /// Number of consecutive reconciliations in which a call was interrupted while the daemon was up.
     pub broken_off: u32,
     /// Revisions that were read.
     pub revisions: ReadRevisions,

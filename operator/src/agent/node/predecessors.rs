@@ -11,7 +11,7 @@ use super::leftovers::owner;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Returns the uids of the owners before a state object.
+/// Returns the uids of earlier state objects whose programs remain.
 pub async fn predecessors(shared: &Shared, state: &StateObject) -> Result<Vec<String>, Unreachable> {
     let key = &state.application;
     let named = HashMap::from([(PROGRAM_NAME_KEY.to_owned(), key.name.clone())]);

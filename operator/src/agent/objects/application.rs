@@ -31,7 +31,7 @@ pub struct Unreadable {
 }
 
 impl WantedApplication {
-    /// Parses an object. A spec that cannot be parsed, perhaps of a newer CRD, does not hide other objects.
+    /// Parses an object. A spec that cannot be parsed, perhaps of a newer CRD, is kept as [`Unreadable`].
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;

@@ -12,7 +12,7 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::client::error::ClientError;
 
 pub enum UserToken {
-    /// Read by kube, which caches the token of a file or program, and renews it before it expires.
+    /// Credential of a file or program that kube reads, caches, and renews before it expires.
     Login(AuthLayer),
     File(PathBuf),
 }

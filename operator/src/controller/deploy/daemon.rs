@@ -52,7 +52,7 @@ const MOUNTS: [(&str, &str, &str, Propagation); 11] = [
     (POD_LOGS, "/var/log/pods", "/host/pod-logs", Propagation::None),
 ];
 
-/// Folders of logs, by whose names the daemon knows the namespaces of pods.
+/// Volume of the pods' log folders, whose names contain the namespaces of pods.
 const POD_LOGS: &str = "pod-logs";
 
 const RUNTIME: &str = "/run/bpfman";
@@ -65,7 +65,7 @@ fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
 
-/// The kubelet names volumes by their paths on the node, and their mounts propagate in both directions.
+/// Returns all mounts. The kubelet names volumes by paths on the node, so its folders have the same paths inside.
 fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
     let mut mounts: Vec<_> = MOUNTS
         .into_iter()
@@ -200,7 +200,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         // Programs run on while the daemon restarts. A start with thousands of hooks may take minutes.
         "livenessProbe": probe(60, 5),
         // A memory request prevents early eviction. No default limit: maps of all programs count as the daemon's
-        // memory. It limits its own (docs/cage.md).
+        // memory. The daemon limits its own (docs/cage.md).
         "resources": manifest::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })

@@ -5,7 +5,7 @@ pub fn same_amount(one: &str, other: &str) -> bool {
     one == other || nanos(one).is_some_and(|amount| nanos(other) == Some(amount))
 }
 
-/// Returns billionths, the finest unit of Kubernetes. `None` if invalid or out of range.
+/// Returns a quantity in billionths, the finest unit of Kubernetes. `None` if it is invalid or out of range.
 fn nanos(text: &str) -> Option<i128> {
     let end =
         text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());

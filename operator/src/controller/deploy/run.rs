@@ -187,7 +187,7 @@ impl Deployer {
         }
         if deleting {
             let reason = match blocked(&self.client).await? {
-                // The node part must remove the taints first: the controller may be deleted with the Config.
+                // Wait until all taints are removed: the controller may be deleted with the Config.
                 None if config.spec.node_taint.is_some() => marked(&self.client).await?,
                 // Only agents unload programs: they stay until there is nothing to unload.
                 reason => reason,

@@ -24,8 +24,8 @@ impl<'a> View<'a> {
     }
 
     /// Returns one answer per node. After a migration, a node may have a second object of the published operator's
-    /// agent. The preferred one is not being deleted, else of the current boot, else has a kernel or boot id, else is
-    /// first by name.
+    /// agent. Criteria of the choice, the most important first: not being deleted, of the current boot, with kernel or
+    /// boot id, first by name.
     #[must_use]
     pub fn answer_of_each(&self) -> HashMap<&'a str, &'a NodeAnswer> {
         let rank = |answer: &'a NodeAnswer| {
