@@ -1,6 +1,6 @@
 //! Rollout of a change to the nodes: in waves, monitored, with automatic rollback. An addition to the published API.
 //!
-//! With it, a node applies only the revision that the controller assigned to it ([`crate::orders`]).
+//! With a rollout, a node applies only the revision that the controller assigned to it ([`crate::orders`]).
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -203,16 +203,16 @@ pub enum RolloutPhase {
     AwaitingPromotion,
     /// Paused by a user.
     Paused,
-    /// It failed, and nodes roll back.
+    /// The rollout failed, and nodes roll back.
     RollingBack,
-    /// It failed, and waits for `promote` or `abort`.
+    /// The rollout failed, and waits for `promote` or `abort`.
     Failed,
 }
 
 /// Conditions that a wave may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WaitsFor {
-    /// More nodes are away than a first wave has: the deadline does not run.
+    /// The deadline is suspended, because more nodes are away than a first wave has.
     NodesAway,
 }
 

@@ -28,7 +28,7 @@ pub const MAX_PATTERNS: usize = 100;
 /// Maximum length of `target`, in characters.
 pub const MAX_TARGET: usize = 128;
 
-/// The blocks. One is there, or none for types that are loaded only.
+/// Blocks of attach points: one is set, or none for types that are only loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PointBlocks {

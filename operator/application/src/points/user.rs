@@ -44,10 +44,10 @@ pub struct UsdtPoint {
 /// USDT probe, in containers or on the node.
 pub type UsdtLink = InContainers<UsdtPoint>;
 
-/// A place in a binary, as containers or the node see files.
+/// An attach point in a binary, whose path is resolved in containers or on the node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InContainers<P> {
-    /// The place.
+    /// The attach point.
     #[serde(flatten)]
     pub point: P,
     /// In these containers; absent: on the node.

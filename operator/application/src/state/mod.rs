@@ -15,7 +15,7 @@ pub const OWNED_BY_LABEL: &str = "bpfman.io/ownedByProgram";
 /// Label of a state object with the name of its node.
 pub const NODE_LABEL: &str = "kubernetes.io/hostname";
 
-/// Unsigned. The published schema declares int32, which newer servers enforce: they would reject larger ids.
+/// Returns the schema of an unsigned id. The published int32 would make newer servers reject larger ids.
 fn id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 4_294_967_295_u32 })
 }

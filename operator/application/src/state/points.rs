@@ -1,4 +1,4 @@
-//! Attachments on a node that the published API does not have, in the form of the spec with what was found.
+//! Attachments on a node that the published API does not have: as in the spec, with the resolved attach points.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::points::maps::{SockmapLink, StructOpsLink};
 use crate::points::network::{NetfilterPoint, NetkitPoint};
 use crate::points::user::{UprobeMultiPoint, UsdtPoint};
 
-/// One attachment, and where.
+/// One attachment, and its attach point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PointState<P> {
     /// Fields of every attachment.
@@ -30,7 +30,7 @@ pub struct NamespaceState {
     pub netns_path: Option<String>,
 }
 
-/// A place in a network namespace.
+/// Attach point in a network namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InNamespace<P> {
     /// The place.
@@ -41,7 +41,7 @@ pub struct InNamespace<P> {
     pub namespace: NamespaceState,
 }
 
-/// A place in a binary.
+/// Attach point in a binary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InProcess<P> {
@@ -55,7 +55,7 @@ pub struct InProcess<P> {
 
 type Points<P> = Option<LinksState<PointState<P>>>;
 
-/// The blocks, as in the spec. One is there, or none for types that are loaded only.
+/// Blocks as in the spec: one is set, or none for types that are only loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PointStates {
