@@ -118,7 +118,7 @@ pub struct CpuExcess {
     /// Action that was executed.
     #[serde(default)]
     pub done: CpuAction,
-    /// True if `used` is time that the probes' breakpoints cost the probed processes, not run time of the program.
+    /// True if `used` is time that breakpoints cost the probed processes, not run time of the program.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_traps: bool,
 }

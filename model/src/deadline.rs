@@ -60,9 +60,9 @@ impl Deadline {
         Duration::from_secs(deadline.since_boot).saturating_sub(now.since_boot)
     }
 
-    /// Returns the same deadline by the current clocks, if its record has to be updated. After a reboot, it is updated
-    /// once the wall clock is plausible, and then depends only on the time since boot. Within a boot, it is updated if
-    /// the wall clock was set, because the next boot converts the deadline by that clock.
+    /// Returns the same deadline by the current clocks, if its record has to be updated. After a reboot, that
+    /// is once the wall clock is plausible; the deadline then depends only on the time since boot. Within a
+    /// boot, it is when the wall clock was set: the next boot converts the deadline by that clock.
     #[must_use]
     pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
         if self.boot == now.boot {

@@ -117,7 +117,7 @@ impl Glob {
         self.matches_counted(&name.chars().collect::<Vec<_>>(), &mut 0)
     }
 
-    /// Does the same, and adds the number of comparisons to `compared`, so that callers can limit the CPU time.
+    /// Does the same, and adds the number of comparisons to `compared`: callers limit the CPU time by it.
     #[must_use]
     pub fn matches_counted(&self, name: &[char], compared: &mut u64) -> bool {
         let (mut part, mut at) = (0, 0);

@@ -163,8 +163,8 @@ fn begins_with(names: &[&str], first: &[String]) -> bool {
 
 /// Returns the position of the cgroup that contains those of all pods.
 ///
-/// The kubelet may be configured with cgroups above it (`--cgroup-root`). A container or unit above it is rejected: its
-/// processes can be root and create cgroups inside.
+/// The kubelet may be configured with cgroups above it (`--cgroup-root`). A container or unit above it is
+/// rejected: its processes can be root and create cgroups inside.
 fn find_pods_root(given: &[&str]) -> Option<usize> {
     let is_owned = |name: &&str| {
         WantedContainers::is_a_containers(name)

@@ -61,7 +61,7 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
-/// Number of a network namespace in the table of another one. The namespace may be removed, and its number with it.
+/// Number of a network namespace in the table of another one. It does not keep the namespace alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsNumber {
     /// Namespace that has the table.
@@ -76,8 +76,8 @@ pub struct NetnsNumber {
 pub enum HookNetns {
     /// Hook in this network namespace.
     In(NetnsId),
-    /// Hook whose interface does not exist yet, or was removed; it has a number of its own. Records and pins store the
-    /// number as the cookie of a namespace with inode 0, which no namespace has.
+    /// Hook whose interface does not exist yet, or was removed; it has a number of its own. Records and pins
+    /// store the number as the cookie of a namespace with inode 0, which no namespace has.
     Nowhere(u64),
 }
 
@@ -181,15 +181,15 @@ pub struct HookKey {
 impl HookKey {
     /// Returns the file name of the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
     ///
-    /// The cookie, which v0.6.0 lacks, is needed: the kernel reuses inodes of namespaces at once, and indexes repeat.
+    /// v0.6.0 has no cookie; but the kernel reuses inodes of namespaces at once, and indexes repeat.
     #[must_use]
     pub fn pin_stem(&self) -> String {
         let NetnsId { inode, cookie } = self.netns.into();
         format!("{inode}_{}_{cookie}", self.ifindex)
     }
 
-    /// Converts a hook of tcx links to that of the tc chain: if the chain is attached by tcx, the kernel has both in
-    /// one list. Returns any other hook unchanged.
+    /// Converts a hook of tcx links to that of the tc chain: if the chain is attached by tcx, the kernel has
+    /// both in one list. Returns any other hook unchanged.
     #[must_use]
     pub const fn of_chain(self) -> Self {
         match self.kind {

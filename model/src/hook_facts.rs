@@ -26,9 +26,9 @@ pub struct GroupContents {
     pub revision: Option<u64>,
     /// Programs first to last, each with its link; `None` for one that `BPF_PROG_ATTACH` attached.
     pub entries: Vec<(ProgramId, Option<KernelLinkId>)>,
-    /// Number of leading entries that were attached with `BPF_F_PREORDER`, and so run before all others. It is derived
-    /// from the order, because the kernel does not report the flag: 0 if the list could be the same without it; `None`
-    /// if the order in which the entries run is unknown.
+    /// Number of leading entries that were attached with `BPF_F_PREORDER`, and so run before all others. It
+    /// is derived from the order, because the kernel does not report the flag: 0 if the list could be the
+    /// same without it; `None` if the order in which the entries run is unknown.
     pub preorder: Option<usize>,
     /// Programs of cgroups above that run before all entries: each has `BPF_F_PREORDER`. Empty if `preorder` is `None`.
     pub above_first: Vec<ProgramId>,
@@ -46,7 +46,7 @@ pub struct HookEntry {
 }
 
 impl HookEntry {
-    /// Returns whether this may be the link that attaches the program. [`HookAttachment::XdpLink`] may have several.
+    /// Returns whether this may be the link of the program. [`HookAttachment::XdpLink`] may have several.
     #[must_use]
     pub fn may_be_link(&self, link: KernelLinkId) -> bool {
         match &self.via {
@@ -64,8 +64,8 @@ impl HookEntry {
 pub enum HookAttachment {
     /// A `bpf_link` at XDP (Linux 5.9 and later).
     XdpLink {
-        /// Candidates for the link, ascending. There are several if one program is linked to interfaces of the same
-        /// index in several namespaces: the kernel does not report the namespace of an XDP link.
+        /// Candidates for the link, ascending. There are several if one program is linked to interfaces of
+        /// the same index in several namespaces: the kernel does not report the namespace of an XDP link.
         links: Vec<KernelLinkId>,
         /// Place where the program runs.
         mode: XdpRunsIn,

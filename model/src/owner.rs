@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{NamespaceName, OwningApplication};
 
-/// User or application that may change a program or a link, which counts against the owner's limits. The daemon derives
-/// the owner from the caller and the grant used; clients cannot set it.
+/// User or application that may change a program or a link, which counts against the owner's limits. The
+/// daemon derives the owner from the caller and the grant used; clients cannot set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Owner {

@@ -41,7 +41,7 @@ pub struct HeldNetns {
 }
 
 impl HeldNetns {
-    /// Creates a value from the inode of a namespace and a `holder` that keeps the namespace open until it is dropped.
+    /// Creates a value from a namespace's inode, and a `holder` that keeps it open until it is dropped.
     #[must_use]
     pub fn new(inode: u64, holder: impl Any + Send + Sync) -> Self {
         Self { inode, _holder: Arc::new(holder) }

@@ -1,4 +1,4 @@
-//! Escaping of third-party text, which could otherwise forge lines of a log or message, or control a terminal.
+//! Escaping of third-party text, which could otherwise forge lines of a log, or control a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

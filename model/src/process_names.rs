@@ -42,7 +42,7 @@ pub(crate) fn process_in(path: &Path) -> Option<u32> {
     if !path.is_absolute() {
         return None;
     }
-    // Removing `/host` leaves a relative path; `RootDir` is skipped, so the first component is `proc` in both cases.
+    // Removing `/host` leaves a relative path; `RootDir` is skipped, so `proc` is first in both cases.
     let path = path.strip_prefix("/host").unwrap_or(path);
     let mut parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
     parts.next().filter(|part| part.as_os_str() == "proc")?;

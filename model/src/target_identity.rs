@@ -70,7 +70,7 @@ pub struct FileReader {
     /// Supplementary groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<u32>,
-    /// True to open files of containers as root: the node agent attaches probes there, but is no user of the container.
+    /// True to open files of containers as root: the node agent attaches probes there, but is no user there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_root_in_containers: bool,
 }

@@ -31,7 +31,7 @@ pub struct CallerGroup {
     pub path: String,
     /// The same cgroup by its id, as of the time when the caller connected: a later cgroup may get the path.
     pub tasks: TaskGroup,
-    /// User id of the caller, whose programs skip other users' tasks; `None` for a pod: all its users are one tenant.
+    /// User id of the caller, whose programs skip other users' tasks; `None` for a pod, which is one tenant.
     pub user: Option<u32>,
 }
 

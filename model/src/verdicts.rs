@@ -28,7 +28,7 @@ pub const XDP_DEFAULT: &[i32] = &[2, 31];
 /// Default proceed-on set of TC: *pipe* and *dispatcher_return*.
 pub const TC_DEFAULT: &[i32] = &[3, 30];
 
-/// Returns whether the kernel drops a packet with this final verdict of a chain. `hook` is in the form `xdp:eth0`.
+/// Returns whether the kernel drops a packet with this final verdict of a chain. `hook`: `xdp:eth0`.
 #[must_use]
 pub fn is_drop(hook: &str, verdict: &str) -> bool {
     match hook.starts_with("xdp:") {

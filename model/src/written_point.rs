@@ -16,8 +16,8 @@ pub struct WrittenPoint {
     pub point: AttachPoint,
     /// True for the return of a probed function.
     pub on_return: bool,
-    /// Target of the load, for types that need one: kernel function, hook, tracepoint or kind of objects. `None`: the
-    /// section's name has it.
+    /// Target of the load, for types that need one: kernel function, hook, tracepoint or kind of objects.
+    /// `None`: the section's name has it.
     pub target: Option<String>,
 }
 

@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Runs on one thread, which mostly waits. `BPFMAN_LOG`, else the published operator's `GO_LOG`, is the log filter.
+/// Runs on one thread, which mostly waits. The log filter is `BPFMAN_LOG`, else the published `GO_LOG`.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = ["BPFMAN_LOG", "GO_LOG"].into_iter().find_map(log_filter);
     let (text, filter) =

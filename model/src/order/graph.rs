@@ -11,7 +11,7 @@ pub struct Edge {
     pub why: Option<(usize, usize)>,
 }
 
-/// Sorts the nodes `0..count`, ascending as far as the edges allow. Fails with the nodes that wait for each other.
+/// Sorts the nodes `0..count`, ascending as far as edges allow. Fails with nodes that wait for each other.
 pub fn sort(count: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
     let mut order = sort_by(&ranks(count, edges), edges)?;
     settle(&mut order, edges);

@@ -108,8 +108,8 @@ impl Place {
     }
 }
 
-/// Sorts a chain of XDP or TC members by turn, then by priority. At equal priority, the newcomer runs first, and the
-/// others follow by name; of members with the same name, the newest runs first.
+/// Sorts a chain of XDP or TC members by turn, then by priority. At equal priority, the newcomer runs first,
+/// and the others follow by name; of members with the same name, the newest runs first.
 ///
 /// The newcomer is the link that the last change of the hook added; after a detach there is none. The order therefore
 /// depends only on the set of members and that link, not on earlier changes.
@@ -123,7 +123,7 @@ pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
     });
 }
 
-/// Sorts tcx links, which the kernel runs one by one: by turn, then by priority, at equal priority the oldest first.
+/// Sorts tcx links: by turn, then by priority, at equal priority the oldest first.
 pub fn order_links(places: &mut [Place]) {
     places.sort_by_key(|place| (place.turn, place.priority, place.sequence));
 }

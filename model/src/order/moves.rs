@@ -72,7 +72,7 @@ mod tests {
         ours.chain((1..=others).map(|id| OrderedEntry::Foreign(ProgramId(id)))).collect()
     }
 
-    /// Returns a current and a wanted list with the same third-party order; the current one may lack an own entry.
+    /// Returns current and wanted lists with the same third-party order; the first may lack an own entry.
     fn lists() -> impl Strategy<Value = (Vec<OrderedEntry>, Vec<OrderedEntry>)> {
         (0..6_u32, 0..4_u32, any::<bool>()).prop_flat_map(|(ours, others, comes)| {
             (Just(entries(ours, others)).prop_shuffle(), Just(entries(ours, others)).prop_shuffle()).prop_map(

@@ -28,8 +28,8 @@ proptest! {
         prop_assert!(is_outermost, "{all:?}");
     }
 
-    /// At ingress, the machine's tcx links run first, then the chain, then the tenants' links. At egress, the tenants'
-    /// run first, then an open chain, then the machine's. Solving the resulting order again does not change it.
+    /// At ingress, the machine's tcx links run first, then the chain, then the tenants' links. At egress, the
+    /// tenants' run first, then an open chain, then the machine's. The order is stable.
     #[test]
     fn chain_stands_between_the_machine_and_tenants(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool,

@@ -95,9 +95,9 @@ pub struct Solution {
 /// [`super::order_links`]); `standing` is the kernel's current list, if the kernel has one: third-party programs keep
 /// their order, and a member that is not attached yet is placed beside its neighbour in `places`.
 ///
-/// Only the order of third-party programs in `standing` affects the order among this daemon's members, so a hook that
-/// is in the returned order stays as it is. Two neighbours are in reverse order of `places` only if an intent requires
-/// it. A member with an intent moves to its anchor, rather than the other way round.
+/// Only the order of third-party programs in `standing` affects the order among this daemon's members, so a
+/// hook that is in the returned order stays as it is. Two neighbours are in reverse order of `places` only if
+/// an intent requires it. A member with an intent moves to its anchor, rather than the other way round.
 ///
 /// # Errors
 /// The intents contradict each other, or the order of third-party programs.
@@ -110,14 +110,14 @@ pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contra
 pub struct TcChain<'a> {
     /// Members of the chain, whose order among each other is solved separately.
     pub members: &'a [Place],
-    /// True if programs behind the chain run even after it accepts a packet, so that the machine's tcx links may
-    /// follow.
+    /// True if programs behind the chain run even after it accepts a packet, so that the machine's tcx links
+    /// may follow.
     pub is_open: bool,
 }
 
-/// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links. The chain runs after links
-/// of rank `TenantsFirst`, before those of `TenantsLast`, and after the machine's unless it is open. Its members'
-/// intents decide its position among third-party programs.
+/// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links. The chain runs
+/// after links of rank `TenantsFirst`, before those of `TenantsLast`, and after the machine's unless it is
+/// open. Its members' intents decide its position among third-party programs.
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,
@@ -181,12 +181,12 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Returns the turn of a node: for third-party programs, and for the chain and its members' intents, the machine's.
+    /// Returns the turn of a node: the machine's for third-party programs, and for the chain and its members.
     fn turn(&self, node: usize) -> RankOrder {
         self.places.get(node).map_or(RankOrder::Machine, |place| place.turn)
     }
 
-    /// Returns a node's intents, each with its link; for the chain, its members' intents about third-party programs.
+    /// Returns a node's intents, with their links; for the chain, its members' about third-party programs.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
         match (self.places.get(node), self.chain) {
@@ -203,9 +203,9 @@ impl<'a> Hook<'a> {
 
     /// Returns whether an anchor of `holder` matches the node. No anchor matches the chain.
     ///
-    /// No intent changes the order of ranks. An intent of the machine's program about a tenant's never matches. Neither
-    /// does a tenant's intent to run between the network and programs of the machine or of third parties: it could
-    /// prevent such programs from being attached later.
+    /// No intent changes the order of ranks. An intent of the machine's program about a tenant's never
+    /// matches. Neither does a tenant's intent to run between the network and programs of the machine or of
+    /// third parties: it could prevent such programs from being attached later.
     fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
         let (own, other) = (self.turn(holder), self.turn(node));
         let is_against_rank = match (own, side) {
@@ -294,7 +294,7 @@ impl<'a> Hook<'a> {
             }
         }
         for (other, gap) in gaps.iter_mut().enumerate() {
-            // A constraint with an earlier (`least`) or later (`most`) third-party program limits this gap too.
+            // Constraints with an earlier (`least`) or later (`most`) third-party program limit this gap too.
             let earlier = crossing.iter().filter(|e| e.first < count && e.second <= count + other);
             let later = crossing.iter().filter(|e| e.second < count && e.first >= count + other);
             let least = earlier.map(|edge| at(edge.first) + 1).max().unwrap_or(0);
@@ -329,8 +329,8 @@ pub fn is_called(foreign: &Foreign, name: &str) -> bool {
     foreign.name.as_bytes() == kept || foreign.program.to_string() == name
 }
 
-/// Returns the constraints among this daemon's entries that follow from those about third-party programs: an entry that
-/// runs before such a program runs before every entry that runs after the program or after a later one.
+/// Returns the constraints among this daemon's entries that follow from those about third-party programs: an
+/// entry that runs before such a program runs before every entry that runs after it or after a later one.
 fn through_others(count: usize, crossing: &[Edge]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for before in crossing.iter().filter(|edge| edge.first < count) {

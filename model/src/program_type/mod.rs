@@ -67,8 +67,8 @@ impl ProgramType {
         self.row().since
     }
 
-    /// Returns the enumeration value whose presence in a kernel's BTF proves that the kernel can attach this type.
-    /// `None` if every kernel can, and for programs that are not attached by a link.
+    /// Returns the enumeration value whose presence in a kernel's BTF proves that the kernel can attach this
+    /// type. `None` if every kernel can, and for programs that are not attached by a link.
     #[must_use]
     pub const fn attached_by(self) -> Option<TypeProof> {
         self.row().proof
@@ -201,7 +201,7 @@ pub enum TypeScope {
     Cpus,
     /// Sockets of a map.
     Sockets,
-    /// Objects of the process that opens the program: that process attaches the program, this manager does not.
+    /// Objects to which the process that opens the program attaches it; this manager does not.
     Opener,
     /// Whole machine, wherever the kernel calls the structure that the program is part of.
     Kernel,

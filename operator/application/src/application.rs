@@ -106,7 +106,7 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub map_owner_selector: Option<LabelSelector>,
-    /// Maps that pods may mount. Absent: pods of a BpfApplication's own namespace may mount all, other pods none.
+    /// Maps that pods may mount. Absent: all maps, but only by pods in a BpfApplication's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub map_exports: Option<Vec<ExportedMap>>,
@@ -115,8 +115,8 @@ pub struct ApplicationCommon {
     pub rollout: Option<Rollout>,
 }
 
-/// Leaves the type of values open; [`crate::global_data`] checks it. If the schema declared text, API servers would
-/// accept a list but reject every later server-side apply.
+/// Leaves the type of values open; [`crate::global_data`] checks it. If the schema declared text, API servers
+/// would accept a list but reject every later server-side apply.
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

@@ -1,7 +1,7 @@
 //! Status conditions, including the three that `kstatus` reads.
 //!
-//! Deployment tools use [`kstatus`](https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus) to see whether an object is
-//! ready. It reads `Ready`, `Reconciling` and `Stalled`; an object without them counts as ready.
+//! Deployment tools use [`kstatus`](https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus) to see whether an
+//! object is ready. It reads `Ready`, `Reconciling` and `Stalled`; an object without them counts as ready.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;

@@ -54,7 +54,7 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// Adds the default status. A `Config` has none: tools apply it with the controller, and wait for that anyway.
+/// Adds the default status. A `Config` has none: tools apply it with the controller, and wait for both.
 fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     with_schemas(crd, |schema| {
         publish(schema);

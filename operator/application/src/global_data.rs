@@ -1,7 +1,8 @@
 //! Values of global variables: base64 as published, or lists of bytes.
 //!
-//! The published schema declares a text, but API servers store a list such as `[1, 0, 0, 0]` as well, and the published
-//! operator reads four bytes; its samples use that. [`problems`] checks the type, which this schema leaves open.
+//! The published schema declares a text, but API servers store a list such as `[1, 0, 0, 0]` as well, and the
+//! published operator reads four bytes; its samples use that. [`problems`] checks the type, which this schema
+//! leaves open.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Orders of the controller to one node: annotations of the state object, if there is a [`crate::rollout::Rollout`].
+//! Orders of the controller to one node, for a [`crate::rollout::Rollout`]: annotations of the state object.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ use crate::failure::{Unreachable, refusal};
 
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Returns the interfaces in the daemon's network namespace, named ones and `netns`; `None` if it cannot list them.
+/// Returns interfaces of the daemon's network namespace, named ones and `netns`; `None` if unsupported.
 pub async fn interfaces(
     daemon: &Daemon,
     netns: &[String],

@@ -76,7 +76,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
         part(key.as_bytes());
         part(value.as_bytes());
     }
-    // Without values, the hash equals that of releases without this field, so that running programs are not reloaded.
+    // Without values, the hash is that of earlier releases, so that running programs are not reloaded.
     if let Some(values) = values {
         part(b"values");
         part(&[u8::from(values.by_type_only)]);
@@ -95,7 +95,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
-/// Returns whether the hash `running` is that of the same request with the tag of `url` in place of the digest.
+/// Returns whether `running` is the hash of the same request with the tag of `url` in place of the digest.
 pub(crate) fn is_pinned_form(
     (request, values): (&LoadRequest, Option<&LoadValues>),
     policy: i32,

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 /// The list of programs of a large machine exceeds gRPC's default of 4 MiB.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// Maximum size of trailers, in bytes. They carry messages and hints, in which a byte may be encoded as three.
+/// Maximum size of trailers, in bytes. In their messages and hints, a byte may be encoded as three.
 const MAX_TRAILERS: u32 = 256 << 10;
 
 /// Client of one daemon. Clones share the connection, which reconnects after the daemon restarts.

@@ -129,7 +129,8 @@ impl AttachmentKey {
 }
 
 impl Program {
-    /// Returns whether an attachment is wanted in its pod's new network: the old one stays while its network exists.
+    /// Returns whether the pod's new network has the attachment too: the old one stays while its network
+    /// exists.
     #[must_use]
     pub fn moves(&self, key: &AttachmentKey) -> bool {
         self.links.keys().any(|wanted| wanted.is_of_same_pod(key))

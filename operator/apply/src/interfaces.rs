@@ -195,7 +195,7 @@ fn discovered(
     }
 }
 
-/// Returns whether a path leads to the daemon's own namespace: all interfaces, indexes and addresses are equal.
+/// Returns whether a path leads to the daemon's own namespace: interfaces and addresses are equal.
 fn is_own(path: &str, interfaces: &[NodeInterface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
         let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);

@@ -6,7 +6,7 @@ use crate::desired::{AttachmentKey, WantedLink};
 pub struct WantedLinks(BTreeMap<AttachmentKey, WantedLink>);
 
 impl WantedLinks {
-    /// Adds an attachment unless an equal one exists. One that differs only in its order is a further one at the hook.
+    /// Adds an attachment unless an equal one exists. One with another order is a further one at the hook.
     pub fn add(&mut self, identity: &str, link: WantedLink) {
         for number in 1_u32.. {
             let key = match number {

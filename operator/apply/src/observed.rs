@@ -74,8 +74,8 @@ impl ObservedProgram {
 }
 
 impl ObservedLink {
-    /// Returns whether the attachment works, even if its path is outdated: its key identifies a pod's network, not the
-    /// path.
+    /// Returns whether the attachment works, even if its path is outdated: its key identifies a pod's
+    /// network, not the path.
     #[must_use]
     pub fn is_in_force(&self, wanted: &WirePoint) -> bool {
         self.runs || self.elsewhere && self.netns != wanted.netns()
@@ -95,7 +95,7 @@ pub fn latest<'a>(
     latest
 }
 
-/// Returns the declared type of a manifest's name (`CgroupSkb`) or the daemon's (`cgroup_skb`), in one spelling.
+/// Returns the declared type of a manifest's name (`CgroupSkb`) or the daemon's (`cgroup_skb`).
 pub fn declared(program_type: &str) -> String {
     let plain = program_type.replace('_', "").to_ascii_lowercase();
     match plain.as_str() {

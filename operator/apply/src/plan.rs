@@ -71,7 +71,7 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
     }
 }
 
-/// Returns the values of global variables. In a manifest, eight digits are a number; in `bpfman load`, they are bytes.
+/// Returns values of global variables. In a manifest, eight digits are a number; in `bpfman load`, bytes.
 fn values(common: &ApplicationCommon) -> Option<LoadValues> {
     let globals = common.globals.iter().flatten();
     let sizes = common.map_sizes.iter().flatten();

@@ -83,7 +83,7 @@ pub async fn reconcile(
     older(run, load, &now).await
 }
 
-/// Attaches the older version as wanted, because the new one cannot be loaded: new pods still get their programs.
+/// Attaches the older version as wanted, if the new one cannot be loaded: new pods get their programs.
 async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<Report, Unreachable> {
     if !now.programs.iter().any(|program| program.runs) {
         return Ok(result::installed(load, &Default::default(), run.came, ReportedLoad::Failed));

@@ -58,7 +58,6 @@ pub struct ProgramReport {
     pub unknown: BTreeSet<UnknownPlace>,
 }
 
-/// Attachment in a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkReport {
     pub key: AttachmentKey,

@@ -80,8 +80,9 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Replaces a load. Maps that do not fit the new version start empty. If the daemon cannot replace a load or match
-    /// old and new programs, as after an interrupted call, the new version is loaded beside the old one.
+    /// Replaces a load. Maps that do not fit the new version start empty. If the daemon cannot replace a load
+    /// or match old and new programs, as after an interrupted call, the new version is loaded beside the old
+    /// one.
     pub async fn replace(
         &mut self,
         load: &Load,
@@ -187,7 +188,8 @@ impl Run<'_> {
         })
     }
 
-    /// Detaches and attaches again; restores the previous attachment on failure. The next call repairs an interruption.
+    /// Detaches and attaches; restores the previous attachment on failure. If interrupted, the next call
+    /// attaches.
     async fn remake(
         &mut self,
         program: &Program,

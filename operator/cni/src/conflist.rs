@@ -52,7 +52,7 @@ pub enum ConflistChange {
     FromSingle(Value),
 }
 
-/// Returns the change that adds the plugin at the end. A listed one stays: two that must be last would alternate.
+/// Returns the change that adds the plugin at the end. A listed one stays: two plugins would alternate.
 pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, ConflistError> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {

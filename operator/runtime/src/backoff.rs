@@ -1,5 +1,5 @@
-//! Exponential backoff with jitter. Other delays are separate: [`crate::watch_backoff`] delays watches that did not
-//! fail, `WritePace` and `StatusPace` limit rates, and `RegistryBackoff` leaves the jitter to the queue.
+//! Exponential backoff with jitter. Separate: [`crate::watch_backoff`] delays watches that did not fail,
+//! `WritePace` and `StatusPace` limit rates, and `RegistryBackoff` leaves the jitter to the queue.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;

@@ -78,7 +78,6 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         Some(&mut kept.value)
     }
 
-    /// Removes an object.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -108,13 +107,11 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         self.objects.values().map(|kept| &kept.value)
     }
 
-    /// Returns the number of objects.
     #[must_use]
     pub fn len(&self) -> usize {
         self.objects.len()
     }
 
-    /// Returns whether there are no objects.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()

@@ -37,13 +37,11 @@ pub struct Note {
 }
 
 impl Note {
-    /// Returns an event of type `Normal`.
     #[must_use]
     pub fn normal(reason: &str, cause: &str, text: String) -> Self {
         Self { warning: false, reason: reason.to_owned(), cause: cause.to_owned(), text }
     }
 
-    /// Returns an event of type `Warning`.
     #[must_use]
     pub fn warning(reason: &str, cause: &str, text: String) -> Self {
         Self { warning: true, reason: reason.to_owned(), cause: cause.to_owned(), text }

@@ -53,8 +53,8 @@ impl Default for Outage {
 }
 
 impl WatchHealth<'_> {
-    /// Records a failure. Returns whether to report it: once per outage, at a watch's second failure in a row, because
-    /// a single one is normal.
+    /// Records a failure. Returns whether to report it: once per outage, at a watch's second failure in a
+    /// row, because a single one is normal.
     #[must_use]
     pub fn failed(&self) -> bool {
         let mut now = self.outage.now();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Returns the patch from `from` to `to`, or `None` if they are equal. `to` must have no nulls: a patch cannot set one.
+/// Returns the patch from `from` to `to`; `None` if equal. `to` has no nulls, because a patch cannot set one.
 #[must_use]
 pub fn difference(from: &Value, to: &Value) -> Option<Value> {
     if from == to {

@@ -55,7 +55,7 @@ struct Entry {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
-    /// Returns an empty schedule that waits `settle` after a first change, and `pause` between two runs of a key.
+    /// Returns an empty schedule that waits `settle` after a first change, and `pause` between runs of a key.
     #[must_use]
     pub fn new(settle: Duration, pause: Duration) -> Self {
         Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new(), shares: Shares::default() }
@@ -98,7 +98,8 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.queue.insert((when, key.clone()));
     }
 
-    /// Takes the first due key of a group below its limit; the key is busy until [`Self::done`] or [`Self::failed`].
+    /// Takes the first due key of a group below its limit. It is busy until [`Self::done`] or
+    /// [`Self::failed`].
     pub fn take_one(&mut self, now: Instant) -> Option<K> {
         let first = self.first_free().filter(|(due, _)| *due <= now)?.clone();
         self.queue.remove(&first);
@@ -144,7 +145,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// Ends the run of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
+    /// Ends the run of a key with a failure. Returns the delay until the next one, at most `longest`.
     pub fn failed(&mut self, now: Instant, key: &K, longest: Duration) -> Duration {
         self.ends(key);
         let entry = self.entries.entry(key.clone()).or_default();
@@ -196,7 +197,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         Self { schedule: Mutex::new(Schedule::new(settle, Duration::ZERO)), woken: Notify::new() }
     }
 
-    /// Limits the keys of one group that are processed at the same time; keys without a group are not limited.
+    /// Limits the keys of a group that are processed at the same time; keys without a group are not limited.
     #[must_use]
     pub fn with_shares(self, group: fn(&K) -> Option<String>, most: usize) -> Self {
         self.schedule().shares = Shares::of(group, most);
@@ -241,7 +242,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.woken.notify_one();
     }
 
-    /// Ends the run of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
+    /// Ends the run of a key with a failure. Returns the delay until the next one, at most `longest`.
     pub fn failed(&self, key: &K, longest: Option<Duration>) -> Duration {
         let wait = self.schedule().failed(Instant::now(), key, longest.unwrap_or(MAX_DELAY));
         self.woken.notify_one();

@@ -90,8 +90,8 @@ fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
     }
 }
 
-/// Returns whether a path names an object: `/api/VERSION/` or `/apis/GROUP/VERSION/`, optionally `namespaces/NAME/`,
-/// then kind and name.
+/// Returns whether a path names an object: `/api/VERSION/` or `/apis/GROUP/VERSION/`, optionally
+/// `namespaces/NAME/`, then kind and name.
 fn names_one(path: &str) -> bool {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let skip = if parts.next() == Some("apis") { 2 } else { 1 };

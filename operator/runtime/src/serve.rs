@@ -22,7 +22,7 @@ pub const METRICS: &str = "/metrics";
 #[error("`{0}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none")]
 pub struct AddressError(pub String);
 
-/// Parses an address in the form of the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
+/// Parses an address, as the published operator does: `:8175`, `10.0.0.1:8175`, or `0` for none.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     if text == "0" || text.is_empty() {
         return Ok(None);

@@ -42,7 +42,6 @@ pub enum ServeError {
 }
 
 impl Served {
-    /// Returns whether there is a certificate.
     #[must_use]
     pub fn has_one(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()

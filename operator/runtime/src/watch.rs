@@ -21,7 +21,8 @@ pub struct Waits {
     pub longest: Duration,
     /// True to add jitter, because many processes wait for the same server.
     pub jitter: bool,
-    /// Number of consecutive failures after which the watch lists again. If set, the start of a list does not reset it.
+    /// Number of failures in a row after which the watch lists again. If set, a list's start does not reset
+    /// it.
     pub list_again_after: Option<u32>,
 }
 

@@ -1,8 +1,8 @@
 //! Pause before a watch that the server ended early starts again.
 //!
-//! A server short of CPU time closes watches; each immediate restart makes it search all events since the last one
-//! received (`docs/scale.md`). The end of a short watch is therefore delayed: half a second more for each in a row, up
-//! to ten seconds.
+//! A server short of CPU time closes watches; each immediate restart makes it search all events since the
+//! last one received (`docs/scale.md`). The end of a short watch is therefore delayed: half a second more for
+//! each in a row, up to ten seconds.
 
 use std::collections::HashMap;
 use std::pin::Pin;

@@ -21,7 +21,7 @@ use bpfman_runtime::tls::TlsListener;
 /// Maximum size of a request: two objects of at most 1.5 MiB, escaped in JSON.
 const LIMIT: usize = 16 << 20;
 
-/// Usual size of a request. Larger ones, and those without a length, are read a few at a time: anyone can send them.
+/// Usual size of a request. Larger ones, or without a length, are read a few at a time: anyone can send them.
 const USUAL: u64 = 256 << 10;
 const LARGE_AT_A_TIME: usize = 4;
 

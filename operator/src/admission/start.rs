@@ -18,7 +18,7 @@ use bpfman_runtime::tls::{Served, clients, listen};
 
 const SERVICE: &str = "bpfman-admission";
 
-/// Serves reviews and renews the certificate in `served`, which /metrics uses too. If disabled, only renews it.
+/// Serves reviews and renews the certificate in `served`, also for /metrics. If disabled, only renews it.
 pub async fn run(
     client: Client,
     flags: &AdmissionFlags,

@@ -69,7 +69,7 @@ fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     })
 }
 
-/// Refuses a name, labels or owner that do not belong together: no node may use the name of another node's object.
+/// Refuses names, labels and owners that do not match: no node may use the name of another node's object.
 fn identity(change: StateChange<'_>, node: &str) -> Option<String> {
     let new = change.new?;
     let Some(old) = change.old else { return made(change, new, node) };

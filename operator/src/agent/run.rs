@@ -47,7 +47,6 @@ const FLEET_WAIT: Duration = Duration::from_secs(30);
 pub struct Agent(Arc<Shared>);
 
 impl Agent {
-    /// Creates an agent that is not running.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))

@@ -99,7 +99,7 @@ impl ClientError {
         }
     }
 
-    /// Converts an error. `what` is the attempted action; `kind` is named if the server does not know the resource.
+    /// Converts an error. `what` is the attempted action; `kind` is named if the server lacks the resource.
     pub(super) fn of(error: kube::Error, what: &str, kind: &str) -> Self {
         let what = what.to_owned();
         match error {

@@ -15,7 +15,7 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// Returns YAML. If a character must be escaped, returns JSON, which is valid YAML: some YAML styles cannot escape.
+/// Returns YAML; JSON, which is valid YAML, if a character must be escaped: some YAML styles cannot.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
     if printable::is_plain(&text) { Ok(text) } else { json(answer) }

@@ -1,8 +1,9 @@
 //! Time of the API server, which all controllers of a cluster share.
 //!
-//! A soak may begin with one controller and end with another on a machine with a different clock. Each response of the
-//! API server has its time (`Date`, in whole seconds), which is late by the duration of the transmission: of recent
-//! responses, the latest time is the most accurate. The machine's own clock is used only before the first response.
+//! A soak may begin with one controller and end with another, on a machine with a different clock. Each
+//! response of the API server has a time (`Date`, in whole seconds), late by its transmission: of recent
+//! responses, the latest time is the most accurate. The machine's clock is used only before the first
+//! response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use tower::util::MapResponseLayer;
 
 use crate::rollout::UnixSeconds;
 
-/// Window of measurements. The maximum over two windows is used: a server clock that was set back is followed after
-/// both.
+/// Window of measurements. The maximum over two windows is used: a server clock that was set back is followed
+/// after both.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Clock of the API server, estimated from its responses.

@@ -42,7 +42,7 @@ pub fn start(client: &Client, metrics: &Arc<ControllerMetrics>, out: &Sender<Mem
     tokio::spawn(follow("nodes", nodes, everything, metrics.clone(), out.clone(), Memory::node));
 }
 
-/// Watches the agents' pods in the namespace of their deployment, at first `home`. A new namespace replaces all pods.
+/// Watches agents' pods in the namespace of their deployment, at first `home`. A new one replaces all pods.
 pub async fn agents(
     client: Client,
     home: String,

@@ -132,7 +132,7 @@ fn drops(then: &ext::Figures, now: &ext::Figures, rate: impl Fn(u64) -> f64) -> 
     drops
 }
 
-/// Returns the run time of all chains and programs between two samples. A chain counts once, even for several hooks.
+/// Returns the run time of all chains and programs between two samples. A chain of several hooks counts once.
 fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
     let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
         let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));

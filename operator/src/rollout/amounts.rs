@@ -39,12 +39,12 @@ pub fn first_wave(rollout: &Rollout, total: usize) -> usize {
     (1..=waves(rollout)).map(|wave| after_wave(rollout, wave, total)).find(|amount| *amount > 0).unwrap_or(1)
 }
 
-/// Returns the maximum number of changing or unhealthy nodes: at least one, since otherwise nothing could change.
+/// Returns the maximum number of changing or unhealthy nodes: at least one, else nothing could change.
 pub fn unavailable(rollout: &Rollout, total: usize) -> usize {
     rollout.max_unavailable.as_ref().map_or(usize::MAX, |amount| at_least(amount, total).max(1))
 }
 
-/// Returns the maximum number of failed nodes. Percentages are rounded down, so that the bound is never exceeded.
+/// Returns the maximum number of failed nodes. Percentages are rounded down, to never exceed the bound.
 pub fn failures(rollout: &Rollout, total: usize) -> usize {
     let Some(amount) = &rollout.max_failed else { return 0 };
     percent(amount).map_or_else(|| count(amount), |share| total * share / 100)

@@ -17,7 +17,6 @@ pub enum RolloutCommand {
     Abort,
 }
 
-/// Command with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbered {
     /// Sequence number, one higher for each command.
@@ -71,7 +70,7 @@ pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -
     } } }))
 }
 
-/// Returns the command that was not executed, if any, and the patch that removes it before a later rollout starts.
+/// Returns the command that was not executed, if any, and the patch that removes it before a later rollout.
 #[must_use]
 pub fn forget(annotations: &BTreeMap<String, String>) -> Option<(Option<String>, Value)> {
     let word = annotations.get(ROLLOUT).cloned();

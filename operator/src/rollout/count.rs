@@ -69,9 +69,9 @@ impl Count {
         self.total - self.away
     }
 
-    /// Returns the number of nodes that have the revision after a wave. Absent nodes count: otherwise, the rest of a
-    /// partitioned fleet would get the revision at once when it returns. They are left out if there are no more than a
-    /// first wave has, so that a few dead nodes do not stop a fleet.
+    /// Returns the number of nodes that have the revision after a wave. Absent nodes count: otherwise, the
+    /// rest of a partitioned fleet would get the revision at once when it returns. They are left out if there
+    /// are no more than a first wave has, so that a few dead nodes do not stop a fleet.
     pub fn after_wave(&self, seen: &Observation, wave: usize) -> usize {
         let amount = amounts::after_wave(&seen.rollout, wave, self.total);
         if self.away <= amounts::first_wave(&seen.rollout, self.total) {

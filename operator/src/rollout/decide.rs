@@ -17,7 +17,6 @@ pub struct RolloutDecision {
     pub status: RolloutStatus,
     /// New orders of the nodes for which they change.
     pub orders: BTreeMap<String, NodeOrders>,
-    /// Events to publish.
     pub events: Vec<Event>,
 }
 
@@ -53,7 +52,7 @@ pub fn decide(seen: &Observation) -> RolloutDecision {
     RolloutDecision { status: turn.status, orders, events: turn.events }
 }
 
-/// Returns the changed orders for an application without a rollout: no revision or soak, which a later one would apply.
+/// Returns changed orders for an application without a rollout: no revision or soak for a later one.
 #[must_use]
 pub fn clear(nodes: &BTreeMap<String, NodeOrders>) -> BTreeMap<String, NodeOrders> {
     nodes

@@ -1,7 +1,7 @@
 use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
-/// Returns a hash by which nodes are sorted; the first nodes vary by revision. FNV-1a with MurmurHash3's finalizer.
+/// Returns a hash to sort nodes by, which differs by revision. FNV-1a with MurmurHash3's finalizer.
 fn rank(node: &str, target: &str) -> u64 {
     let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -12,7 +12,8 @@ fn rank(node: &str, target: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// Returns nodes in the order of waves. Those that a superseded rollout left without the stable revision come first.
+/// Returns nodes in the order of waves. Those without the stable revision, which a superseded rollout left
+/// half-way, come first.
 pub fn for_waves<'a>(
     seen: &'a Observation,
     target: &str,

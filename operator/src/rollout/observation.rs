@@ -78,8 +78,8 @@ impl RolloutNode {
         self.health
     }
 
-    /// Returns whether a revision is ordered. Its name without the digest counts too, unless the node resolved the tag
-    /// to another digest.
+    /// Returns whether a revision is ordered. Its name without the digest counts too, unless the node
+    /// resolved the tag to another digest.
     pub(super) fn has(&self, revision: &str) -> bool {
         let Some(ordered) = self.orders.revision.as_deref() else { return false };
         if ordered == revision {

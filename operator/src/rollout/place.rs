@@ -139,13 +139,13 @@ fn within(
     chosen
 }
 
-/// Returns all nodes to roll back, without waves: the stable revision works, and each second on another one is a risk.
+/// Returns all nodes to roll back, without waves: the stable revision works, and any other one is a risk.
 fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let others = seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable));
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Returns nodes without the stable revision: at most a first wave, and all with the failed revision or deselected.
+/// Returns nodes without the stable revision: at most a first wave, and all that failed or are deselected.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);

@@ -1,7 +1,7 @@
 //! Revisions: specs stored under immutable names.
 //!
-//! A revision is a `ControllerRevision` with the application's spec without `rollout`, named `<application>-<10 hex
-//! digits of the spec>`. If a digest is pinned, 12 of its digits follow: the tag may later point to other programs.
+//! A revision is a `ControllerRevision` with the spec without `rollout`, named `<application>-<10 hex digits
+//! of the spec>`. If a digest is pinned, 12 of its digits follow: the tag may later point to other programs.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ pub fn data(spec: &impl Serialize) -> Option<Value> {
     Some(data)
 }
 
-/// Returns the name of a revision. `uid` is the application's, so that a recreated application has other revisions.
+/// Returns the name of a revision. `uid` is the application's: a recreated application has other revisions.
 #[must_use]
 pub fn name(application: &str, uid: &str, data: &Value) -> String {
     let mut hash = Sha256::new();

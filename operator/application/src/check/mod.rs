@@ -1,4 +1,4 @@
-//! Local check of the CRDs' rules, for use without an API server, or with one that is too old to know all of them.
+//! Local check of the CRDs' rules, for use without an API server, or with one too old for some of them.
 //!
 //! A problem names the field by its path, in the notation of `kubectl explain`, and states the allowed values.
 
@@ -41,7 +41,7 @@ pub fn application(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     problems
 }
 
-/// Returns violations of the schema and invalid label selectors. Does not check interface patterns and the size.
+/// Returns violations of the schema and invalid label selectors, but not invalid interface patterns.
 #[must_use]
 pub fn structure(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut found = fields::SpecProblems::default();

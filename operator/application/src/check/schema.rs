@@ -7,8 +7,9 @@ use super::SpecProblem;
 use super::fields::{SpecProblems, matches};
 use crate::crd;
 
-/// Returns the path of every field of a manifest that the schema of its kind does not allow; empty for an unknown kind.
-/// Unknown fields are included, because API servers drop them silently. An explicit `null` counts as absent.
+/// Returns the path of every field of a manifest that the schema of its kind does not allow; empty for an
+/// unknown kind. Unknown fields are included, because API servers drop them silently. An explicit `null`
+/// counts as absent.
 #[must_use]
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();

@@ -23,8 +23,8 @@ pub struct RawTracepointLink {
 /// Many kernel functions, by one link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KprobeMultiLink {
-    /// Names, and patterns with `*` and `?`, which match the functions that can be traced when the program is attached.
-    /// At most 100 of them are patterns.
+    /// Names, and patterns with `*` and `?`, which match the functions that can be traced when the program is
+    /// attached. At most 100 of them are patterns.
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 128), regex(pattern = FUNCTION)))]
     pub functions: Vec<String>,
 }

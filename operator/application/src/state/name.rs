@@ -11,8 +11,8 @@ const DIGITS: usize = 8;
 
 /// Returns the name of the state object of an application on a node.
 ///
-/// The name depends only on application and node: all agents compute the same one, and the API server lets one of them
-/// create the object. A recreated application has another uid, and so another state object.
+/// The name depends only on application and node: all agents compute the same one, and the API server lets
+/// one of them create the object. A recreated application has another uid, and so another state object.
 #[must_use]
 pub fn state_name(application: &str, uid: &str, node: &str) -> String {
     let room = NAME_BYTES - DIGITS - 1;

@@ -36,8 +36,8 @@ pub struct NodeDetails {
     /// The answer to the controller's order to watch the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthAnswer>,
-    /// Hooks whose timing or counters were switched on to watch the gates, with their previous settings. The agent
-    /// restores them when the gates are no longer watched, also after its restart.
+    /// Hooks whose timing or counters were switched on to watch the gates, with their previous settings. The
+    /// agent restores them when the gates are no longer watched, also after its restart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<SwitchedHook>,
 }

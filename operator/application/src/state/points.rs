@@ -1,4 +1,4 @@
-//! Attachments on a node that the published API does not have: as in the spec, with the resolved attach points.
+//! Attachments on a node that the published API does not have: as in the spec, but resolved.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -36,7 +36,7 @@ fn every_type_is_taken() {
     assert_eq!(structure(&manifest()), [""; 0]);
 }
 
-/// The local check is needed with API servers too old for the schema, and for rules that a schema cannot express.
+/// The local check covers API servers too old for the schema, and rules that a schema cannot express.
 #[test]
 fn each_field_is_held_against_its_rule() {
     use ProgramType as T;

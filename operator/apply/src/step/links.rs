@@ -8,8 +8,9 @@ use crate::desired::{AttachmentKey, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms};
 use crate::place::HookPlace;
 
-/// Returns the steps for attachments: new ones, changes, removals. With `sweep`, programs not among `versions` are
-/// unloaded: running ones at the end, others at the beginning, as the daemon does not change a chain with such members.
+/// Returns the steps for attachments: new ones, changes, removals. With `sweep`, programs not among
+/// `versions` are unloaded: running ones at the end, others at the beginning, as they prevent changes of
+/// their chains.
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,

@@ -117,8 +117,8 @@ fn tell_agent(options: &InstallOptions, file: &Path) {
     }
 }
 
-/// Restores the plugin until a signal arrives, and leaves it there for the next version's start. The kernel ignores
-/// signals without a handler for a container's first process: an update would take the whole grace period.
+/// Restores the plugin until a signal arrives, and leaves it for the next version. For a container's first
+/// process, the kernel ignores signals without a handler: an update would take the whole grace period.
 fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {

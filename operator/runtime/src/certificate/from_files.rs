@@ -49,8 +49,8 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// Serves the files and their changes. Fails only if the first files are unusable; after later errors, the last
-    /// usable certificate stays.
+    /// Serves the files and their changes. Fails only if the first files are unusable; after later errors,
+    /// the last usable certificate stays.
     pub async fn keep(&self, served: &Served) -> Result<Infallible, GivenError> {
         self.read(served).await?;
         let mut said = None;

@@ -1,4 +1,4 @@
-//! Fallback from HTTP/2 to HTTP/1.1, by two clients: a single one for both opens a connection per concurrent request.
+//! Fallback from HTTP/2 to HTTP/1.1, by two clients: one for both opens a connection for each request.
 
 use std::error::Error as StdError;
 use std::pin::Pin;

@@ -6,8 +6,8 @@ use clap::{Args, value_parser};
 /// Pings of HTTP/2. A network partition closes no connection: without pings, watches on a dead connection would wait
 /// for their timeout of five minutes, and requests forever.
 ///
-/// 5,000 agents with [`Self::AGENT`] send the API server 170 pings a second. The flags are for tests, which cannot wait
-/// 40 seconds.
+/// 5,000 agents with [`Self::AGENT`] send the API server 170 pings a second. The flags are for tests, which
+/// cannot wait 40 seconds.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pings {
     /// Seconds between two pings of the connection to the API server, also on an idle connection

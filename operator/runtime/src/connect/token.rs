@@ -44,7 +44,7 @@ impl TokenFile {
         })
     }
 
-    /// Returns the header, reread once a minute. If the file cannot be read, the last token may still be valid.
+    /// Returns the header, reread once a minute. If reading fails, the last token may still be valid.
     fn at(&self, now: Instant) -> HeaderValue {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(read.1) >= YOUNG {

@@ -36,8 +36,8 @@ impl<S> TimeoutStream<S> {
         self.bounded(context, done)
     }
 
-    /// Limits the time that the client takes to accept data. Flushes call it directly: they succeed without sending
-    /// data, and so must not restart the timeout `answered`.
+    /// Limits the time that the client takes to accept data. Flushes call it directly: they succeed without
+    /// sending data, and so must not restart the timeout `answered`.
     fn bounded<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.taken = None;

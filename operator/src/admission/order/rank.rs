@@ -1,4 +1,4 @@
-//! Ranks: cluster applications are closer to the network than those of a namespace, whatever order either requests.
+//! Ranks: cluster applications are closer to the network than those of a namespace, whatever both request.
 
 use std::fmt;
 

@@ -147,7 +147,7 @@ const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
 static SECOND_NAME: AtomicBool = AtomicBool::new(false);
 
-/// Finds a network namespace by its path. A daemon in a container may see only one of the two folders [`NAMED`].
+/// Finds a network namespace by its path. A daemon in a container may see only one of the folders [`NAMED`].
 async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>), NetworkNotFound> {
     let mut paths = vec![named.to_owned()];
     for folder in NAMED {

@@ -78,7 +78,7 @@ pub enum ProtectError {
     Closed { application: ApplicationKey, why: String },
 }
 
-/// Makes all attachments of a pod. Fails if the pod must not start; the attachments so far stay for the next attempt.
+/// Makes all attachments of a pod. Fails if it must not start; attachments so far stay for the next attempt.
 pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Protected, ProtectError> {
     let known = known_pod(shared, pod).await?;
     let applications = meaning(shared, &pod.request.namespace, &known);

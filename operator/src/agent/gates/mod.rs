@@ -31,8 +31,8 @@ pub struct SlotFigures {
 }
 
 impl SlotFigures {
-    /// Returns the difference to an earlier check. If a counter decreased, a new version reset it: its whole value
-    /// counts.
+    /// Returns the difference to an earlier check. If a counter decreased, a new version reset it: its whole
+    /// value counts.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
@@ -167,7 +167,7 @@ fn figures(slots: &[SlotFigures], errors: u64, enough: u64) -> String {
     format!("{runs}{time}, {errors} errors")
 }
 
-/// Returns a note about programs without a run time. Their gate holds: a chain times one packet in 1,024 of each CPU.
+/// Returns a note about programs without a run time: a chain times one packet in 1,024. Their gate holds.
 fn untimed(gates: &Gates, slots: &[SlotFigures], enough: u64) -> Option<String> {
     gates.max_nanoseconds_per_run?;
     let is_untimed =

@@ -1,4 +1,4 @@
-//! Detection of status fields that the API server drops because its CRDs are older: the agent must not write forever.
+//! Detection of status fields that the API server drops due to older CRDs: the agent must not write forever.
 
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,7 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // Prefer the namespace that the network plugin reported: a container's process may move to another one.
+        // Prefer the namespace that the network plugin reported: a process in a container may change its own.
         let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
         // A pod without a running container stays in the list, so that its attachments do not count as unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));

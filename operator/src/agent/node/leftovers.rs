@@ -18,8 +18,8 @@ const SOON: Duration = Duration::from_secs(1);
 
 const LOCAL: &str = "local:";
 
-/// Sweeps at the start, then every `2 * grace`. Unloads programs whose owner was missing in the cache for `grace`, and
-/// is missing in the database.
+/// Sweeps at the start, then every `2 * grace`. Unloads programs whose owner was missing in the cache for
+/// `grace`, and is missing in the database.
 pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
     let mut found = Found::default();
     loop {

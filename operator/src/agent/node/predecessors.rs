@@ -1,5 +1,5 @@
-//! Programs that were loaded for a state object that no longer exists, as after a node's renaming. The agent replaces
-//! them like an older version; otherwise, the new programs would run beside them.
+//! Programs that were loaded for a state object that no longer exists, as after a node's renaming. The agent
+//! replaces them like an older version; otherwise, the new programs would run beside them.
 
 use std::collections::{HashMap, HashSet};
 

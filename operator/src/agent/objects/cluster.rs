@@ -76,7 +76,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Creates the access for one node.
     #[must_use]
     pub fn new(client: Client, node: &str, metrics: Arc<AgentMetrics>) -> Self {
         Self { client, node: node.to_owned(), metrics }

@@ -120,8 +120,8 @@ impl StateObject {
     }
 }
 
-/// Returns the state object that this agent maintains: that with its name, else one of another operator's agent. The
-/// programs of the latter are found by its uid, and run until the new ones are attached.
+/// Returns the state object that this agent maintains: that with its name, else one of another operator's
+/// agent. The programs of the latter are found by its uid, and run until the new ones are attached.
 #[must_use]
 pub fn own<'a>(
     states: &'a [Arc<StateObject>],

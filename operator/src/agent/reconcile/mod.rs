@@ -303,7 +303,7 @@ async fn run(
     Ok(answer.then(ended).after(written))
 }
 
-/// Returns a status context, without a generation for an earlier version: its verdict is not one on the current spec.
+/// Returns a status context; without a generation for an earlier version, which is not the current spec.
 fn about(
     shared: &Shared,
     application: &WantedApplication,

@@ -26,7 +26,7 @@ use bpfman_runtime::backoff::jittered;
 
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(5);
-/// Planned number of checks in a soak, so that a short one does not end before its first statistics are compared.
+/// Planned number of checks in a soak: a short one must not end before its first statistics are compared.
 const CHECKS_IN_SOAK: u32 = 5;
 
 const SAMPLE: Duration = Duration::from_millis(200);
@@ -157,7 +157,7 @@ async fn begin(
     Ok(began)
 }
 
-/// Restores the hooks that an agent changed for an application. Returns whether all are restored; others stay listed.
+/// Restores hooks that an agent changed for an application. Returns whether all are; the others stay listed.
 pub async fn end(
     shared: &Shared,
     memory: &mut StateMemory,

@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// Queues applications for reconciliation. Ignored until everything is listed: all applications are queued then.
+    /// Queues applications for reconciliation. Ignored until everything is listed, which queues all of them.
     pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: QueueCause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));

@@ -125,8 +125,8 @@ impl FleetApplication {
     }
 }
 
-/// Returns the state of an application on a node: `1` runs the wanted revision, `2` changing, `3` no answer, `4`
-/// failed. The caller adds `0`, not selected.
+/// Returns the state of an application on a node: `1` runs the wanted revision, `2` changing, `3` no answer,
+/// `4` failed. The caller adds `0`, not selected.
 fn cell(view: View<'_>, answer: Option<&NodeAnswer>) -> char {
     let Some(answer) = answer else { return '3' };
     match answer.outcome {

@@ -1,5 +1,5 @@
-//! Refused tokens by address: after many from one address, its further unknown tokens are reviewed one at a time. They
-//! are not refused without a review, because many users share the address of the API server's proxy.
+//! Refused tokens by address: after many from one address, its further unknown tokens are reviewed one at a
+//! time. They are not refused at once, because many users share the address of the API server's proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

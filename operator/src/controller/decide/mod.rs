@@ -88,7 +88,7 @@ fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
     [verdict].into_iter().chain(make.readiness(progress, sum.reason, &sum.message)).collect()
 }
 
-/// Returns the patch of the status. Parsed values are compared, so that the server's defaults are no difference.
+/// Returns the patch of the status. Compares parsed values: defaults that the server adds do not count.
 fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -> Option<Value> {
     if !raw.is_null() && old == new {
         return None;

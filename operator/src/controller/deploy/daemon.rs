@@ -11,8 +11,8 @@ const NAME: &str = "bpfman-daemon";
 
 pub const SOCKET_GROUP: u32 = 2750;
 
-/// Folder of the CSI socket, with the same path for daemon and kubelet. It is below [`RUNTIME`], because a mount of its
-/// own would propagate to the node at each start.
+/// Folder of the CSI socket, with the same path for daemon and kubelet. It is below [`RUNTIME`], because a
+/// mount of its own would propagate to the node at each start.
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
@@ -65,7 +65,7 @@ fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
 
-/// Returns all mounts. The kubelet names volumes by paths on the node, so its folders have the same paths inside.
+/// Returns all mounts. The kubelet names volumes by their paths on the node: these paths are the same inside.
 fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
     let mut mounts: Vec<_> = MOUNTS
         .into_iter()
@@ -95,8 +95,8 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
-    // The policy has its own ConfigMap, so that permission to change the deployment does not include the policy. A
-    // change reaches the daemon without a restart.
+    // The policy has its own ConfigMap, so that permission to change the deployment does not include the
+    // policy. A change reaches the daemon without a restart.
     volumes.push(json!({
         "name": "configuration",
         "projected": { "sources": [

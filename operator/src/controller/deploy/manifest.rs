@@ -26,8 +26,8 @@ pub fn labels(name: &str) -> Value {
     })
 }
 
-/// Returns a DaemonSet that replaces ten percent of its pods at a time: an upgrade of 5,000 nodes takes ten steps, and
-/// nine of ten nodes keep working if the new version does not start. Without its pod, a node's programs run on.
+/// Returns a DaemonSet that replaces ten percent of its pods at a time: 5,000 nodes take ten steps, and nine
+/// of ten nodes keep working if the new version does not start. Programs run on without their node's pod.
 #[must_use]
 pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
     pod["automountServiceAccountToken"] = json!(false);

@@ -7,7 +7,7 @@ use super::images::DeployImages;
 use super::manifest::{CONFIG_MAP, labels, namespace};
 use super::{agent, daemon};
 
-/// Annotation with the hash of the applied object: comparing with the found object does not detect a removed field.
+/// Annotation with the hash of the applied object: a comparison with the found one misses removed fields.
 const MADE_FROM: &str = "bpfman.io/made-from";
 
 /// Returns all objects in the order in which they are applied, without those that `overrides` excludes.

@@ -228,7 +228,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Gives up the ownership of the default's fields, so that users can apply their own `Config` without conflicts.
+    /// Gives up the ownership of the default's fields: users can apply their own `Config` without conflicts.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
         if let Err(error) =

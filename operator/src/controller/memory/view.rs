@@ -23,9 +23,9 @@ impl<'a> View<'a> {
         from.take_while(move |((of, _), _)| of == id).map(|(_, answer)| &**answer)
     }
 
-    /// Returns one answer per node. After a migration, a node may have a second object of the published operator's
-    /// agent. Criteria of the choice, the most important first: not being deleted, of the current boot, with kernel or
-    /// boot id, first by name.
+    /// Returns one answer per node. After a migration, a node may have a second object of the published
+    /// operator's agent. Criteria of the choice, the most important first: not being deleted, of the current
+    /// boot, with kernel or boot id, first by name.
     #[must_use]
     pub fn answer_of_each(&self) -> HashMap<&'a str, &'a NodeAnswer> {
         let rank = |answer: &'a NodeAnswer| {

@@ -1,4 +1,4 @@
-//! Rollouts of applications: collects the input of [`crate::rollout`] ([`observe`]) and executes its decisions.
+//! Rollouts of applications: collects the input of [`crate::rollout`] ([`observe`]), executes its decisions.
 //!
 //! Written in the order revisions ([`revisions`]), status, orders ([`orders`]): an ordered revision exists, and a
 //! decision is recorded before an agent acts on it.

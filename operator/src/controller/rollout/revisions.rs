@@ -15,7 +15,6 @@ use crate::rollout::revision;
 use bpfman_application::spec::ApplicationSpec;
 use bpfman_runtime::manager::Manager;
 
-/// Known revisions of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownRevisions {
     /// Generation of the application's spec that `target` contains.
@@ -96,7 +95,7 @@ impl<'a> RevisionObjects<'a> {
         Ok(())
     }
 
-    /// Returns whether a revision has this content. Parsed content is compared, so that new defaults do not count.
+    /// Returns whether a revision has this content. Compares parsed content: new defaults do not count.
     fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
         let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
         let rehearsal =

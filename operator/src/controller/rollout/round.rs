@@ -19,7 +19,7 @@ use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Observation, UnixSeconds, clear, decide, revision};
 use bpfman_runtime::note::Note;
 
-/// Maximum number of orders in one round, so that a new command does not wait for thousands of obsolete orders.
+/// Maximum number of orders in one round: a new command must not wait for thousands of obsolete orders.
 const BATCH: usize = 256;
 
 /// State of rollouts that the controller keeps beside its memory. All of it can be rebuilt.
@@ -34,7 +34,6 @@ pub struct Rollouts {
 pub struct Round {
     /// Revision that nodes should run after this round.
     pub aim: ComparedRevision,
-    /// Events to publish.
     pub notes: Vec<Note>,
     /// True if time alone may change the result, so that the application must be reconciled again soon.
     pub waits: bool,
@@ -75,7 +74,6 @@ impl RoundOutcome {
 }
 
 impl Work {
-    /// Returns whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unknown.is_none()
@@ -84,7 +82,8 @@ impl Work {
             && self.orders.is_empty()
     }
 
-    /// Accepts the command and writes revisions. The status follows: its write changes the version that was decided on.
+    /// Accepts the command and writes revisions. Precedes the status, whose write changes the decided
+    /// version.
     async fn prepare(
         &self,
         writer: &ApiWriter,

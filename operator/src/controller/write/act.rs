@@ -43,7 +43,7 @@ impl From<Result<(), Self>> for WriteOutcome {
 }
 
 impl ApiWriter {
-    /// Writes finalizers and then the status of an application, if it still has the version that was decided on.
+    /// Writes finalizers and then the status of an application, if it still has the decided version.
     pub async fn application(
         &self,
         application: &mut TrackedApplication,

@@ -1,9 +1,10 @@
 //! Leader election among several controllers, by a `Lease` that the leader renews.
 //!
-//! Others acquire the lease when, by their own clocks, it was not renewed for its whole duration. The leader stops
-//! earlier, counted from its last renewal's request: two act at once only if a write takes longer than the difference.
-//! A late write reverts nothing: statuses, finalizers and orders are written on the decided version. One decision has
-//! many orders, so the lease is checked before each. The next leader sees and revokes a late order like any other.
+//! Others acquire the lease when, by their own clocks, it was not renewed for its whole duration. The leader
+//! stops earlier, counted from its last renewal's request: two act at once only if a write takes longer than
+//! the difference. A late write reverts nothing: statuses, finalizers and orders are written on the decided
+//! version. One decision has many orders: the lease is checked before each; the next leader revokes late
+//! ones.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,6 @@ impl Leadership {
     }
 }
 
-/// Candidate in the election.
 pub struct Election {
     leases: Api<Lease>,
     namespace: String,
