@@ -23,7 +23,7 @@ enum NamespacePattern {
 }
 
 impl ApplicationPattern {
-    /// Returns the pattern that replaces one without a slash, which earlier versions compared with `NAMESPACE/NAME`.
+    /// Returns the replacement of a pattern without a slash, which earlier versions compared with both parts.
     #[must_use]
     pub(crate) fn successor(&self, application: &OwningApplication) -> Option<String> {
         let is_meant = self.namespace == NamespacePattern::Cluster
@@ -37,7 +37,7 @@ impl ApplicationPattern {
         self.namespace == NamespacePattern::Any
     }
 
-    /// Returns whether it covers an application. Namespace and name are compared apart.
+    /// Returns whether the pattern covers an application. Namespace and name are compared separately.
     #[must_use]
     pub fn matches(&self, application: &OwningApplication) -> bool {
         let in_namespace = match (&self.namespace, &application.namespace) {

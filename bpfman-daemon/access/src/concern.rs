@@ -5,8 +5,8 @@ use bpfman_model::{Owner, Peer};
 use crate::AccessPolicy;
 
 impl AccessPolicy {
-    /// Returns whether objects of this owner concern a caller: all of them root; any other caller those that it owns by
-    /// itself, by one of its grants, or as an application that a grant lets it act for.
+    /// Returns whether objects of this owner concern a caller: to root, all do; to any other caller, its own,
+    /// and those of its grants and of the applications that a grant lets it act for.
     #[must_use]
     pub fn concerns(&self, peer: &Peer, owner: &Owner) -> bool {
         peer.uid == 0

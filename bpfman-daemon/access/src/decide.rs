@@ -22,7 +22,7 @@ pub struct Allowed {
     pub limits: GrantLimits,
     /// Restrictions of the programs that the call loads.
     pub tenant: Option<TenantRules>,
-    /// True if what a session of the grant leaves stays.
+    /// True if pins and attachments of the grant's sessions stay after their commands.
     pub keep: bool,
     /// True if the grant that allows this very call is for all applications. Other grants of the caller do not count.
     pub speaks_for_all: bool,
@@ -45,7 +45,7 @@ impl std::fmt::Display for By {
 }
 
 impl AccessPolicy {
-    /// Returns whether a caller may use a verb on an object for the programs and links of all owners.
+    /// Returns whether a caller may use a verb on an object, and on the programs and links of all owners.
     #[must_use]
     pub fn is_over_all(&self, peer: &Peer, verb: AccessVerb, object: &AccessObject<'_>) -> bool {
         // Only a grant over all owners covers objects of root.
@@ -95,7 +95,7 @@ impl AccessPolicy {
 
 impl Grant {
     fn allows(&self, peer: &Peer, verb: AccessVerb, objects: &[AccessObject<'_>]) -> bool {
-        // No guard stands in front of bytecode that the daemon only passes on.
+        // Raw bytecode runs without a guard, so a grant that restricts programs to tasks cannot allow it.
         let is_unguarded = verb == AccessVerb::Raw && self.tenant.is_some();
         self.verbs.contains(&verb)
             && !is_unguarded

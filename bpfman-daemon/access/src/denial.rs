@@ -13,7 +13,7 @@ use crate::{AccessObject, AccessPolicy, AccessVerb};
 pub struct Denial {
     /// Message that names the caller, the denied action, and for each grant the key that does not allow it.
     pub message: String,
-    /// Advice on what would allow it.
+    /// Advice on how to get the call allowed.
     pub hint: Hint,
 }
 
@@ -30,7 +30,7 @@ impl Denial {
         Self { message, hint: "have root do it: no grant can allow it".into() }
     }
 
-    /// Names each grant of the caller with the key that stands in the way, or the grant that would be needed.
+    /// Names each grant of the caller with the key that denies the call, or the grant that would be needed.
     pub(crate) fn new(
         policy: &AccessPolicy,
         peer: &Peer,

@@ -11,8 +11,8 @@ use bpfman_model::{
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
-/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, except that one of `hooks` and
-/// `targets` leaves the other empty.
+/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, with one exception: if only
+/// one of `hooks` and `targets` is set, the other allows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Name of the grant, which owns the objects that callers make by it.
@@ -53,7 +53,7 @@ pub struct GrantCallers {
     pub groups: BTreeSet<u32>,
     pub units: BTreeSet<String>,
     pub pods: BTreeSet<String>,
-    /// True if callers have to be beside the daemon besides: in a pod of its own namespace, where it is in a pod.
+    /// True if callers must also run beside the daemon: if it is in a pod, in a pod of the same namespace.
     pub beside_daemon: bool,
 }
 
@@ -70,7 +70,7 @@ pub enum NetnsRule {
 pub struct GrantLimits {
     pub programs: Option<u64>,
     pub links: Option<u64>,
-    /// Maximum kernel memory of one load's maps, in bytes; of all maps of the owner's sessions.
+    /// Maximum kernel memory in bytes, for the maps of one load, and for all maps of the owner's sessions.
     pub map_memory: Option<u64>,
     /// Maximum number of instructions that the verifier may process for one load.
     pub verified_instructions: Option<u64>,
@@ -87,7 +87,7 @@ impl GrantCallers {
         self.are_beside(peer) && self.name_of(peer)
     }
 
-    /// Returns why a peer that is named does not count: its pod cannot be compared with the daemon's.
+    /// Returns why a listed peer is not accepted: its pod cannot be compared with the daemon's.
     #[must_use]
     pub fn obstacle<'p>(&self, peer: &'p Peer) -> Option<&'p PodObstacle> {
         match &peer.pod_relation {
@@ -109,7 +109,7 @@ impl GrantCallers {
     }
 }
 
-/// Returns a pod's UID with dashes, as Kubernetes writes it: systemd's names of cgroups have underscores.
+/// Returns a pod's UID with dashes, as Kubernetes writes it: systemd writes underscores in names of cgroups.
 pub(crate) fn canonical_pod(uid: &str) -> String {
     uid.replace('_', "-")
 }
@@ -129,7 +129,7 @@ impl Grant {
         };
         match object {
             AccessObject::Type(of) => {
-                // Programs of these types receive pointers into the kernel, which lead far: root has to name the types.
+                // Programs of these types follow kernel pointers: a tenant's grant has to list the types.
                 let unwritten = !(self.tenant.is_some() && of.needs_load_target());
                 allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
@@ -192,7 +192,8 @@ impl Grant {
                 allowed_by("priorities", within)
             }
             AccessObject::Position => allowed_by("priorities", self.priorities.is_none()),
-            // Others may run after a role, and `before` moves a member ahead of others: both evade priorities.
+            // A role lets others run first, and `before` moves a member ahead of others: both evade
+            // priorities.
             AccessObject::Order(order) => {
                 let moves = order.role.is_some() || !order.before.is_empty();
                 allowed_by("priorities", !moves || self.priorities.is_none())
@@ -237,7 +238,7 @@ impl Grant {
             }
     }
 
-    /// Returns the pattern by which callers may act for an application again; `None` if they never could, or can.
+    /// Returns the pattern that would restore access to an application; `None` if no old pattern covered it.
     pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
         self.applications.iter().find_map(|application| application.successor(name))
     }

@@ -35,7 +35,7 @@ pub enum GrantError {
     Netns,
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
-    /// Bytecode of the caller's own in a grant that restricts programs to its tasks.
+    /// Permission for raw bytecode in a grant that restricts programs to its tasks.
     #[error(
         "allow: raw programs have no guard in front of them: a grant with scope = \"cgroup\" cannot allow them"
     )]
@@ -60,7 +60,7 @@ pub enum GrantError {
     OverCpu(#[from] BadCpuAction),
     #[error("limits.over_cpu sets what follows over limits.cpu, which is not there")]
     OverNoCpu,
-    /// CPU limit for applications, which are their own owners and have none.
+    /// CPU limit in a grant with applications: these own their programs, so the limit does not apply to them.
     #[error(
         "limits.cpu counts for programs of the grant's own, and with applications it has none of its own where a caller \
          names one: take one of the two out"

@@ -47,7 +47,7 @@ impl FromStr for ImagePattern {
     }
 }
 
-/// Returns the name without what does not decide which content is loaded: beside a digest, a tag does not.
+/// Returns the name without a tag if it has a digest: then only the digest decides which content is loaded.
 pub(crate) fn decisive_name(image: &ImageReference) -> ImageReference {
     image.digest().map_or_else(|| image.clone(), |digest| image.at_digest(digest))
 }

@@ -14,7 +14,7 @@ use crate::{ObjectClass, OwnedObject};
 #[derive(Clone, Debug)]
 pub enum AccessObject<'a> {
     Type(ProgramType),
-    /// Programs of a kernel's type that has no name here.
+    /// Number of a kernel's program type that has no name here.
     UnnamedType(u32),
     Image(ImageReference),
     /// A file with bytecode, by its absolute path.
@@ -77,13 +77,13 @@ pub enum AccessObject<'a> {
 }
 
 impl AccessObject<'_> {
-    /// Returns whether it is a place in the caller's own network namespace.
+    /// Returns whether the object is an attach point or namespace that is certainly the caller's own.
     #[must_use]
     pub const fn is_in_callers_netns(&self) -> bool {
         matches!(self, Self::Hook { in_callers_netns: true, .. } | Self::Netns { in_callers_netns: true, .. })
     }
 
-    /// Returns whether it is a place in any other network namespace.
+    /// Returns whether the object is an attach point or namespace that may be another than the caller's.
     #[must_use]
     pub const fn is_in_other_netns(&self) -> bool {
         matches!(

@@ -20,8 +20,8 @@ pub(crate) const MAX_NAME: usize = 63;
 pub trait AccountNames {
     fn user(&self, name: &str) -> Option<u32>;
     fn group(&self, name: &str) -> Option<u32>;
-    /// Returns whether a name without an id matches no caller, instead of being a mistake: for a text that was accepted
-    /// while the account existed. Its old id may belong to another account by now.
+    /// Returns whether a name without an id is accepted and matches no caller: true for a text that was
+    /// accepted while the account existed. Its old id may belong to another account by now.
     fn may_have_gone(&self) -> bool {
         false
     }
@@ -256,7 +256,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         let mut verbs = BTreeSet::new();
         for word in words {
             match word.get_ref().as_str() {
-                // A grant has to name the verbs for what belongs to no caller, and for what no signature covers.
+                // Radar is for objects of no caller, raw for unsigned bytecode: a grant has to name both.
                 "all" => verbs.extend(
                     AccessVerb::GRANTABLE
                         .into_iter()

@@ -10,7 +10,7 @@ use bpfman_model::{Glob, Interface, OwningApplication};
 pub(crate) struct SuggestedGrant {
     uid: u32,
     verb: AccessVerb,
-    /// Keys of the grant, each once, with their patterns: a key that stands twice in a table makes the file invalid.
+    /// Keys of the grant with their patterns. Each key occurs once: a repeated key makes the file invalid.
     keys: Vec<(&'static str, Vec<String>)>,
     is_over_all: bool,
 }
@@ -35,7 +35,7 @@ impl SuggestedGrant {
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut words = vec![self.uid.to_string(), self.verb.to_string()];
         for (key, patterns) in &self.keys {
-            // With a value that begins with a dash, too, each is one word.
+            // `--KEY=VALUE` is one argument even if the value begins with a dash.
             words.extend(patterns.iter().map(|pattern| format!("--{key}={pattern}")));
         }
         words.extend(self.is_over_all.then(|| "--over=all".to_owned()));

@@ -36,7 +36,7 @@ pub struct PolicyHealth {
     pub other_file: Option<PathBuf>,
     /// Mistakes of the file, each as `FILE:LINE: reason`; `None` if the file is in force.
     pub mistakes: Option<String>,
-    /// Policy in force instead, and what follows.
+    /// Policy that is in force instead, and the consequences.
     pub in_force: String,
     /// True if no policy is in force, so that only root may do anything.
     pub is_unknown: bool,
@@ -57,13 +57,13 @@ impl AccessSource for Arc<AccessPolicy> {
 #[derive(Debug)]
 pub(crate) struct Permit {
     pub uid: u32,
-    /// User that places for the call count for.
+    /// User whose limits the call counts against.
     pub account: u32,
     pub owner: Owner,
     pub limits: GrantLimits,
-    /// Restrictions of the programs that it loads; none for programs of the machine.
+    /// Restrictions of the programs that the call loads; `None` if they may see the whole machine.
     pub tenant: Option<TenantRules>,
-    /// True if what allows it is for all applications, as the node agent's grant is.
+    /// True if the grant that allows the call is for all applications, as the node agent's grant is.
     pub speaks_for_all: bool,
     pub reserved: CallPlaces,
     /// The caller's network namespace, if the call is for a place in it: held until the call has acted.
@@ -71,7 +71,7 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Returns the work in the namespace of the call: what a path leads to is compared again where it is opened.
+    /// Returns `work` bound to the call's namespace, which is compared again where a path is opened.
     pub fn in_network<A, T, W: FnOnce(&A) -> T>(&self, work: W) -> impl FnOnce(&A) -> T + use<A, T, W> {
         let network = self.network.clone();
         move |api: &A| {
@@ -81,7 +81,7 @@ impl Permit {
     }
 }
 
-/// Folders of network namespaces in which only root makes names.
+/// Folders with files of network namespaces, where only root can create files.
 const NETNS_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
 impl<K: Kernel> Api<K> {
@@ -131,7 +131,7 @@ impl<K: Kernel> Api<K> {
         audit::allowed_by(&by);
         audit::owner(&owner);
         let reserved = CallPlaces::default();
-        // A grant for the caller's own namespace alone allows no call that has a place elsewhere, too.
+        // A grant for only the caller's own namespace allows no call that also names another one.
         let is_own = objects.iter().any(AccessObject::is_in_callers_netns)
             && !objects.iter().any(AccessObject::is_in_other_netns);
         Ok(Permit {
@@ -146,13 +146,13 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    /// Returns whether the caller has the right to a verb on an object over all owners. Leaves no trace.
+    /// Returns whether the caller has the right to a verb on an object over all owners. Journals nothing.
     pub(crate) fn has_over_all(&self, verb: AccessVerb, object: &AccessObject<'_>) -> Result<bool, Status> {
         let peer = audit::caller()?;
         Ok(self.policy_for(&peer).is_over_all(&peer, verb, object))
     }
 
-    /// Returns whether the caller has the right to the verb of its call on these objects. Leaves no trace.
+    /// Returns whether the caller has the right to the verb of its call on these objects. Journals nothing.
     pub(crate) fn may(&self, objects: &[AccessObject<'_>]) -> Result<bool, Status> {
         let peer = audit::caller()?;
         Ok(self.policy_for(&peer).decide(&peer, called_verb()?, objects).is_ok())
@@ -163,7 +163,7 @@ impl<K: Kernel> Api<K> {
         if peer.uid == 0 { Arc::default() } else { self.access.policy() }
     }
 
-    /// Adds to a denial the policy's file, or that it has a mistake: what would have allowed the call may be in the file.
+    /// Adds the policy file to a denial, or that it has mistakes: a grant in it may allow the call.
     pub(crate) fn with_mistakes(&self, verb: AccessVerb, mut denial: Denial) -> Denial {
         if verb == AccessVerb::Administer {
             return denial;
@@ -190,7 +190,7 @@ impl<K: Kernel> Api<K> {
         self.ensure_within_of(&permit.owner, permit, programs, links)
     }
 
-    /// Checks the same for the objects of another owner for which the caller acts.
+    /// Checks these limits for the objects of an owner for which the caller acts.
     pub(crate) fn ensure_within_of(
         &self,
         owner: &Owner,
@@ -225,7 +225,7 @@ impl<K: Kernel> Api<K> {
         Ok(())
     }
 
-    /// Returns whether a namespace is certainly the caller's own; it is read only for callers with such a grant.
+    /// Returns whether a namespace is certainly the caller's own; reads it only if a grant requires that.
     pub(crate) async fn is_callers_netns(&self, path: Option<&Path>) -> Result<bool, Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(false) };
         let (Some(own), policy) = (peer.netns.clone(), self.access.policy()) else { return Ok(false) };
@@ -239,7 +239,7 @@ impl<K: Kernel> Api<K> {
             Some(_) => return Ok(false),
         };
         let engine = Arc::clone(&self.engine);
-        // The caller's is held open, so its inode is no other's.
+        // The caller's namespace is held open, so no other namespace has its inode.
         let is_own = tokio::task::spawn_blocking(move || engine.kernel().leads_to(file.as_deref(), own.id()));
         Ok(is_own.await.unwrap_or(false))
     }

@@ -135,7 +135,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let (interface, kind) = parse::hook(request.hook)?;
         audit::hook(&interface, kind);
         let (permit, members) = self.authorize_hook(&interface, kind).await?;
-        // The programs run on their real maps, and write them as they do for any packet.
+        // The programs run on their real maps and write to them: the call also needs the right to write maps.
         let (_, writable) = self.authorize_hook_for(AccessVerb::MapsWrite, &interface, kind).await?;
         let members = match (members, writable) {
             (Some(mut members), Some(writable)) => {
@@ -238,7 +238,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 let changed = changed.map_err(|error| rights.fail(error))?;
                 let switches = match api.engine.show_chain(&interface, kind) {
                     Ok(view) => view.switches,
-                    // The hook was empty, and ended with its last switch.
+                    // An empty hook is removed with its last switch.
                     Err(EngineError::NoChain { .. }) => HookSwitches::default(),
                     Err(error) => return Err(fail(error)),
                 };

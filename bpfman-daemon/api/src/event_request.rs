@@ -55,8 +55,9 @@ impl EventRequest {
         *entry.time >= *self.since && self.entries.wants(entry) && viewer.may_read(entry)
     }
 
-    /// Finds the client's position by the journal run of its number; an error if the journal does not remember the run.
-    /// Returns the number to continue after if the later entries were numbered again.
+    /// Finds the client's position, whose number counts within one run of the journal; an error if the
+    /// journal does not know the run. Returns the number to continue after if later entries were numbered
+    /// again.
     pub fn resume(&mut self, journal: &Journal) -> Result<Option<u64>, Status> {
         let Some(after) = self.after.filter(|_| !self.epoch.is_empty()) else { return Ok(None) };
         match journal.resume(&self.epoch, after) {

@@ -1,5 +1,5 @@
-//! Differences between two readings, for clients that keep the previous one. A difference has only the counts of an
-//! unchanged program, and nothing of one that did not run.
+//! Differences between two readings, for clients that keep the previous one. Of an unchanged program, a
+//! difference has only the counts; of a program that did not run, nothing.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -149,7 +149,7 @@ impl Wanted {
         let mut shown = match told {
             Some((told, told_owners)) => {
                 let mut changes = self.choose(figures).since(self.choose(told));
-                // A session that ends may leave its programs.
+                // A session that ends may leave its programs, whose owner then changes.
                 for program in self.choose(figures).programs {
                     let ProgramId(id) = program.id;
                     let is_new = owners.of_program(id) != told_owners.of_program(id);

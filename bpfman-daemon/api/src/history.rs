@@ -50,7 +50,7 @@ pub(crate) struct HistoryViewer {
 }
 
 impl HistoryViewer {
-    /// Returns whether the reader may see an entry: its own, those of owners that concern it, by a grant the radar's.
+    /// Returns whether the reader may see an entry: its own, its owners', or the radar's if a grant allows.
     pub fn may_read(&self, entry: &HistoryEntry) -> bool {
         let concerns = |owner: &String| {
             owner.parse::<Owner>().is_ok_and(|owner| self.policy.concerns(&self.peer, &owner))

@@ -229,7 +229,7 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// Detaches every link, also after a failure: no revoked program may stay attached. The text is about the others.
+/// Detaches every link, also after a failure: no revoked program may stay attached. The text lists the rest.
 fn detach_all(links: &[LinkId], detach: impl Fn(LinkId) -> Result<(), EngineError>) -> (Vec<u32>, String) {
     let (mut detached, mut left) = (Vec::new(), String::new());
     for link in links {

@@ -205,7 +205,7 @@ struct MeasurementSession<K: Kernel> {
 
 impl<K: Kernel> Drop for MeasurementSession<K> {
     fn drop(&mut self) {
-        // During break-glass, build nothing: the chain is later restored without what measures it.
+        // During break-glass, build nothing: the chain is later restored without its measurement.
         let inside = self.api.gate.enter();
         let failure = self.api.engine.end_client_measurement(self.of, &self.key, inside.is_ok()).err();
         if let Some(error) = &failure {

@@ -142,8 +142,8 @@ impl<K: Kernel> Api<K> {
         audit::link(id);
     }
 
-    /// Authorizes a call on programs and other objects. A missing program could exist, with another owner, when the call
-    /// runs: only root, which has the right over any program, gets the engine's error for it.
+    /// Authorizes a call on programs and other objects. A program that is missing now may exist when the call
+    /// runs, with another owner: only root gets the engine's error for it.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,
@@ -328,7 +328,7 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// Returns the owner of an attachment, whose links count, unless the caller's grant keeps it from attaching the
+    /// Returns the owner that an attachment counts for; fails if the caller's grant forbids attaching the
     /// program. A caller that attaches an application's program acts for the application.
     fn attachment_within(&self, program: ProgramId, permit: &Permit) -> Result<Owner, Status> {
         if permit.tenant.is_some() {

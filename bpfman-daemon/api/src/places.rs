@@ -13,7 +13,7 @@ pub struct ReadingBounds {
     pub most: usize,
     /// Maximum for one user other than root.
     pub most_of_one: usize,
-    /// Maximum number of readers that work at once: the others leave threads to calls that only read from the engine.
+    /// Maximum number of readers that work at once. Other threads stay free for calls that only read.
     pub working: usize,
 }
 
@@ -25,7 +25,7 @@ pub struct ReadingPlaces {
     working: Arc<Semaphore>,
 }
 
-/// Place that is free once all copies are dropped. Everything that works for it has one, also after a disconnect.
+/// Place that is free once all copies are dropped. Each task of a reader has a copy, also after a disconnect.
 #[derive(Clone, Debug)]
 pub struct ReadingPlace(Arc<AcquiredPlace>);
 
@@ -35,7 +35,7 @@ struct AcquiredPlace {
     uid: u32,
 }
 
-/// Turn to work, and the place that it is for. It belongs on the thread that works.
+/// Permission to work now, with the reader's place. The working thread holds it.
 #[derive(Debug)]
 pub struct ReadingTurn {
     _turn: OwnedSemaphorePermit,
@@ -127,7 +127,7 @@ mod tests {
         let of_root: Vec<_> = (0..2).map(|_| all.enter(0).unwrap()).collect();
         assert!(all.enter(0).is_err(), "each place costs the daemon something, root's too");
         drop(taken);
-        // Root's places beyond the reserved ones reduce the places of others only once.
+        // Root has 10 of 16 places, others can have 6: the reserved places are not subtracted a second time.
         let more_of_root: Vec<_> = (0..8).map(|_| all.enter(0).unwrap()).collect();
         assert!((0..6).map(|_| all.enter(3)).collect::<Result<Vec<_>, _>>().is_ok());
         drop((of_root, more_of_root));

@@ -50,7 +50,7 @@ impl PlacesOfReplaced {
         )))
     }
 
-    /// Refuses to replace a program without a guard by code of a tenant: its attachments name no tenant's tasks.
+    /// Refuses to replace a program without a guard by a tenant's code, which would run for tasks of others.
     fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
         let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
         if permit.tenant.is_none() {

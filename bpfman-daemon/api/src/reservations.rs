@@ -1,4 +1,4 @@
-//! Programs and links that running calls are about to make: calls at the same time would each see room for their own.
+//! Programs and links that running calls are about to make: concurrent calls together must keep the limits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

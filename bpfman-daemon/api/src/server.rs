@@ -46,7 +46,7 @@ use crate::type_support::Support;
 use crate::watchers::Watchers;
 use crate::{Activity, Gate, GateStatus, ImageService, Prepared};
 
-/// Maximum number of threads for calls, by what these may wait for: calls that wait for each other are separate.
+/// Maximum number of threads, by kind of call: calls that may wait for each other use different threads.
 const CHANGES: usize = 32;
 const VIEWS: usize = 4;
 const READS: usize = 8;
@@ -246,7 +246,7 @@ impl<K: Kernel> Api<K> {
         Self { radar, radar_control: Some(control), ..self }
     }
 
-    /// Sets what starts and lists sessions.
+    /// Sets the service that starts and lists sessions.
     #[must_use]
     pub fn with_sessions(self, sessions: Arc<dyn SessionService>) -> Self {
         Self { sessions: Some(sessions), ..self }

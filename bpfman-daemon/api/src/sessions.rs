@@ -19,9 +19,9 @@ use crate::status::{self, invalid, unsupported};
 #[derive(Clone, Debug)]
 pub struct WantedSession {
     pub peer: Peer,
-    /// Grant that alone counts; `None` for all of the client's.
+    /// The only grant that applies; `None`: all grants of the client apply.
     pub grant: Option<String>,
-    /// True if a grant that counts keeps pins.
+    /// True if a grant that applies keeps pins.
     pub keep: bool,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
@@ -119,7 +119,7 @@ impl<K: Kernel> BpfmanSessions for Api<K> {
         let permit = self.authorize(&[])?;
         let peer = audit::caller()?;
         let policy = self.policy_for(&peer);
-        // The radar shows commands of others too.
+        // A grant for the radar shows commands of others, so it shows their sessions, too.
         let sees_all = policy.decide(&peer, AccessVerb::Radar, &[]).is_ok();
         let list = |api: &Self| Ok(api.sessions.as_ref().map(|all| all.list()).unwrap_or_default());
         let all = self.read(&permit, list).await?;

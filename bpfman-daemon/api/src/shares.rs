@@ -94,7 +94,7 @@ impl ChangeShares {
         };
         // From here on, the place is freed even if the caller disconnects while waiting.
         let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: [None, None] };
-        // Never closed. Acquire the caller's own permit first: its waiting changes must not block others.
+        // Semaphores are never closed. First the caller's own permit: its changes must not block others.
         place.thread[0] = threads.acquire_owned().await.ok();
         place.thread[1] = Arc::clone(&self.together).acquire_owned().await.ok();
         Ok(place)

@@ -47,7 +47,6 @@ pub fn kernel_info(program: &ProgramDetails) -> v1::KernelProgramInfo {
                 .managed
                 .as_ref()
                 .map_or(0, |managed| managed.record.program_type.kernel_type()),
-            // The kernel has no name for it, but the record does.
             name: program.managed.as_ref().map(|managed| managed.record.name.clone()).unwrap_or_default(),
             ..Default::default()
         };

@@ -1,4 +1,4 @@
-//! Admission of a session's command: its file, by the grants, and what they make of the session.
+//! Admission of a session's command: checks its file by the grants, which also set owner and limits.
 
 use bpfman_model::Owner;
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, GrantLimits};
@@ -22,7 +22,7 @@ pub struct AdmittedCommand {
 }
 
 impl AdmittedCommand {
-    /// Returns the digest that grants may name.
+    /// Returns the digest that counts for grants; `None` if another file may be executed.
     pub fn digest(&self) -> Option<&str> {
         self.file.sha256.as_deref().filter(|_| self.held)
     }

@@ -27,7 +27,7 @@ use crate::usage::{ObjectPlace, WantedObject};
 
 /// Pauses after which a closed program is freed, in milliseconds: a few grace periods.
 const FREED_WITHIN: [u64; 4] = [0, 5, 20, 80];
-/// Maximum number of runs of one test: the kernel ends them for no one but the thread that makes the call.
+/// Maximum number of runs of one test: only a signal to the calling thread interrupts it.
 const MAX_TEST_RUNS: u32 = 100_000;
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: the packets are sent on.
 const LIVE_FRAMES: u32 = 1 << 1;
@@ -46,7 +46,7 @@ impl SessionCalls {
         }
         let program = self.loaded_program(&call);
         if number == command::PROG_DETACH && program.is_none() {
-            // Whatever is attached there would go.
+            // Without a program, the kernel would detach whatever is attached there.
             return Err(Errno::PERM.into());
         }
         let text = match number {
@@ -63,7 +63,7 @@ impl SessionCalls {
         if number == command::PROG_DETACH
             && !lasting.as_ref().is_some_and(|attachment| self.session.holds(attachment))
         {
-            // A cgroup that takes one program only lets any go, whichever is named.
+            // A cgroup without `BPF_F_ALLOW_MULTI` detaches its program, whichever one is named.
             self.permit(&[RawObject::AnyPlace])?;
         }
         // Libraries load programs that can do nothing, and close them at once.
@@ -79,7 +79,7 @@ impl SessionCalls {
         let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
             .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
-        // Its helpers make calls of bpf(2) as the process that runs it. Libraries learn from the verifier's log which it has.
+        // A syscall program's helpers call bpf(2) as the process that runs it: only its log is given out.
         let is_withheld = loads.is_some_and(|one| one.program_type == prog_type::SYSCALL) && !is_trivial;
         let loaded = text.filter(|_| self.session.records()).map(|text| text.line());
         let CallResult { result, attr, mut outputs } = self.make_call(call)?;
@@ -132,7 +132,7 @@ impl SessionCalls {
         brokered::call_by_layout(layout, attr, values, (buffers, descriptors), namespace)
     }
 
-    /// Asks for each object that the call names. Returns whether the caller may only learn that the kernel takes its program.
+    /// Checks each object's permission. Returns true if the caller may only learn whether the load succeeds.
     fn permit_call(
         &self,
         call: &BpfCall<'_>,
@@ -180,8 +180,8 @@ impl SessionCalls {
         })
     }
 
-    /// Returns whether PROG_ATTACH leaves what others attached there: a cgroup without `BPF_F_ALLOW_MULTI` has one
-    /// program, and a network namespace one flow dissector, which the next one replaces.
+    /// Returns whether PROG_ATTACH keeps programs of others attached. A cgroup without `BPF_F_ALLOW_MULTI`
+    /// has one program, and a network namespace one flow dissector: the next one replaces it.
     fn leaves_others(&self, attr: &CallAttr, target: Option<&OwnedFd>) -> bool {
         const ALLOW_MULTI: u32 = 1 << 1;
         let attach_type = attr.word(8);

@@ -5,9 +5,9 @@ use bpfmand_calls::{KernelCall, kernel_calls};
 /// Effect of a program beyond its type and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BroadEffect {
-    /// It changes or signals processes, whichever they are; or it calls functions of the kernel that have no number.
+    /// Changes or signals any process, or calls functions of the kernel that have no number.
     Processes(&'static str),
-    /// It sends packets to other interfaces.
+    /// Sends packets to other interfaces.
     Interfaces(&'static str),
 }
 

@@ -17,15 +17,15 @@ use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 /// Object of a call, which a grant has to cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawObject {
-    /// Programs of a kernel's type.
+    /// Program type, by the kernel's number.
     Type(u32),
     Hook(HookKind, Interface),
     Target(&'static str, String),
-    /// A target that has no name here: all of the kind have to be covered.
+    /// A target that has no name here: a grant has to cover all targets of the kind.
     AnyTarget(&'static str),
-    /// A place without a kind of its own: a grant must not restrict places.
+    /// An attach point that has no kind here: a grant must not restrict attach points.
     AnyPlace,
-    /// A place before or after others.
+    /// A position before or after other programs.
     Position,
 }
 
@@ -55,7 +55,7 @@ pub fn decide(
     let loads = loads.filter(|_| policy.grants.iter().any(|grant| grant.programs.is_some()));
     let listed = loads.map(|text| text.lists_with(&policy, &session.facts.peer)).unwrap_or_default();
     let mut first = None;
-    // A kernel's type stands for several of ours: any of them may be granted.
+    // A type of the kernel stands for several program types: a grant for any of them is enough.
     for chosen in choices(objects) {
         let executable = asks_for_digest.then_some(AccessObject::Executable(digest));
         let objects: Vec<AccessObject<'_>> = objects
@@ -96,7 +96,7 @@ fn choices(objects: &[RawObject]) -> Vec<Option<ProgramType>> {
     if known.is_empty() { vec![None] } else { known }
 }
 
-/// Names of attachments to the place that a program was loaded for, by the kernel's number.
+/// Returns the name of an attach type that has its target from the load, by the kernel's number.
 const fn load_target(attach_type: u32) -> Option<&'static str> {
     Some(match attach_type {
         at::TRACE_RAW_TP => "tp_btf",
@@ -127,7 +127,7 @@ const DEVICE_MAPS: [u32; 2] = [14, 25];
 /// `BPF_MAP_TYPE_STRUCT_OPS`: setting its value registers it.
 const STRUCT_OPS_MAP: u32 = 26;
 
-/// Returns the objects of a call of bpf(2), with the type of the program that it attaches: the load may have been another's.
+/// Returns the objects of a call of bpf(2), with the attached program's type: others may have loaded it.
 pub fn objects_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     let mut objects = places_of(number, named);
     let attaches =
@@ -143,9 +143,9 @@ fn places_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     match number {
         command::PROG_LOAD => vec![RawObject::Type(attr.word(0))],
         command::MAP_CREATE if attr.word(0) == STRUCT_OPS_MAP => vec![RawObject::AnyTarget("struct_ops")],
-        // Programs send packets to each interface of such a map.
+        // Programs can send packets to each interface of such a map.
         command::MAP_CREATE if DEVICE_MAPS.contains(&attr.word(0)) => vec![RawObject::AnyPlace],
-        // Its packets can be sent on.
+        // The packets of a test run can be sent on.
         command::PROG_TEST_RUN => vec![RawObject::AnyPlace],
         command::ENABLE_STATS => vec![RawObject::AnyPlace],
         command::RAW_TRACEPOINT_OPEN => match (named.texts.first(), named.program) {
@@ -171,7 +171,7 @@ fn of_load(program: RawProgram) -> RawObject {
 }
 
 fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
-    // Replace, before, after, before all others.
+    // `BPF_F_REPLACE`, `BPF_F_BEFORE`, `BPF_F_AFTER`, `BPF_F_PREORDER`.
     const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6;
     let hook = |kind: HookKind| match &named.interface {
         Some(name) => RawObject::Hook(kind, Interface { name: name.clone(), netns: None }),
@@ -191,7 +191,7 @@ fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> 
         at::TCX_INGRESS => hook(HookKind::Tcx(Direction::Ingress)),
         at::TCX_EGRESS => hook(HookKind::Tcx(Direction::Egress)),
         at::NETKIT_PRIMARY | at::NETKIT_PEER => RawObject::AnyTarget("netkit"),
-        // The event was opened by a call of its own.
+        // The right to the event was checked when it was opened.
         at::PERF_EVENT => return Vec::new(),
         at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION if named.texts.is_empty() => {
             RawObject::AnyTarget("kprobe")
@@ -223,7 +223,7 @@ fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> 
     objects
 }
 
-/// Returns the path of a file if it leads to this very file here: a caller can mount another one over it for itself.
+/// Returns the path of a file if it leads to the same file for the daemon: the caller may have other mounts.
 pub fn file_name(file: &OwnedFd) -> Option<String> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     // A link by this name would lead to any file that its owner chooses.
@@ -240,7 +240,7 @@ fn group_name(folder: &OwnedFd) -> Option<String> {
     Path::new(&name).is_dir().then_some(name)
 }
 
-/// Returns the kind of object that a command is about by id.
+/// Returns the kind of object that a command names by id, and whether it is to return the next id.
 pub const fn kind_by_id(number: u32) -> Option<(ObjectKind, bool)> {
     Some(match number {
         command::PROG_GET_NEXT_ID => (ObjectKind::Program, true),

@@ -45,7 +45,7 @@ pub fn is_refused(attribute: &[u8]) -> bool {
     long(attribute, BITS) & SIGNALS != 0 || long(attribute, BITS) >> 38 != 0
 }
 
-/// Returns whether a probe by name is at the begin of its function.
+/// Returns whether a probe by name is at the beginning of its function.
 pub fn is_at_begin(attribute: &[u8]) -> bool {
     long(attribute, CONFIG2) == 0
 }

@@ -15,10 +15,10 @@ use sha2::{Digest as _, Sha256};
 
 /// Size of the largest list that is read, in bytes.
 const MAX_LIST: u64 = 4 << 20;
-/// Bits of a mode with which others than the owner write.
+/// Bits of a mode that let others than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
-/// Integers of `PROG_LOAD` beside the instructions: type, flags, type of attachment, and the function, which has a number in
-/// each kernel.
+/// Offsets of integers of `PROG_LOAD` that the digest includes: type, flags, attach type, and the function's
+/// number in this kernel's types.
 const COUNTED: [usize; 4] = [0, 44, 68, 108];
 const NAME: std::ops::Range<usize> = 48..64;
 
@@ -44,7 +44,7 @@ impl<'a> LoadInstructions<'a> {
         self.code
     }
 
-    /// Returns the SHA-256 as hexadecimal digits. An index stands for each map.
+    /// Returns the SHA-256 as hexadecimal digits. Maps are replaced by indexes.
     pub fn digest(&self) -> &str {
         self.digest.get_or_init(|| {
             let mut hash = Sha256::new();
@@ -86,7 +86,7 @@ fn has(list: &Path, kernel: &str, digest: &str) -> bool {
 }
 
 fn read(list: &Path) -> io::Result<String> {
-    // A pipe would wait for who writes it.
+    // Otherwise, opening a pipe would wait for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(list)?;
     let found = file.metadata()?;
@@ -119,7 +119,7 @@ mod tests {
         let plain = LoadInstructions::of(&attr, &[7; 8]).digest().to_owned();
         assert!(COUNTED.into_iter().all(|at| of(at) != plain));
         assert_ne!(LoadInstructions::of(&attr, &[8; 8]).digest(), plain);
-        // Where the log goes, the kernel verifies the same.
+        // The buffer of the log does not change the digest.
         assert_eq!(of(24), plain);
         let mut named = attr;
         named.set_long(48, u64::from_le_bytes(*b"my\nprog\0"));

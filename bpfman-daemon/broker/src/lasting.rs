@@ -105,7 +105,7 @@ impl LastingAttachment {
         let layout = layout(command::PROG_DETACH)?;
         let mut bytes = vec![0; layout.known];
         bytes[..4].copy_from_slice(&interface.to_ne_bytes());
-        // Marks the program as given.
+        // Any value but zero: the call replaces it by the program's descriptor.
         bytes[4] = 1;
         bytes[8..12].copy_from_slice(&attach_type.to_ne_bytes());
         let attr = CallAttr::copy(&bytes, layout.known).ok()?;
@@ -125,7 +125,7 @@ impl LastingAttachment {
 }
 
 impl BrokeredSession {
-    /// Remembers an attachment that its command made, once.
+    /// Remembers an attachment that the session's command made, unless it is known.
     pub fn keep(&self, attachment: LastingAttachment) {
         if self.holds(&attachment) {
             return;

@@ -10,7 +10,7 @@ use crate::session::BrokeredSession;
 use crate::sessions::Sessions;
 use crate::{SessionError, record, starter};
 
-/// Time after which the kernel has freed what a command held, in milliseconds.
+/// Maximum time until the kernel has freed the objects of a command, in milliseconds.
 const FREED_WITHIN: u32 = 100;
 
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub enum RemovalError {
     Unknown(String),
     #[error("session {0} runs")]
     Runs(String),
-    /// Its pins stay.
+    /// The pins of the session could not be removed.
     #[error(transparent)]
     Pins(#[from] SessionError),
 }

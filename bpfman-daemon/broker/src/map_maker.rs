@@ -11,10 +11,10 @@ use bpfmand_calls::{CallAnswer, CallRequest, Channel, Errno};
 
 /// Extension of the process's socket.
 pub const SOCKET: &str = "maps";
-/// Time that a map takes at most. The client's user may have frozen the cgroup.
+/// Maximum time to make a map. The client's user may have frozen the cgroup.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Number of processes that a map is ordered from.
+/// Number of processes that are tried for one map.
 const ATTEMPTS: usize = 3;
 
 /// Connection to the process, opened for the first map.

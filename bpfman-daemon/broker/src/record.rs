@@ -62,7 +62,7 @@ pub struct IdRecord {
     pub kind: ObjectKind,
     pub id: u32,
     pub program: Option<RawProgram>,
-    /// Largest memory of a map, in bytes.
+    /// Memory of a full map, or size of types (BTF), in bytes.
     #[serde(default)]
     pub bytes: u64,
 }
@@ -85,7 +85,7 @@ struct IdFile {
 
 fn bytes_of(line: &RecordLine) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
-    // An incomplete line before it stays alone.
+    // Begins a line: the one before may be incomplete.
     bytes.insert(0, b'\n');
     bytes.push(b'\n');
     Ok(bytes)

@@ -18,21 +18,21 @@ fn is_own(session: &BrokeredSession, programs: &[Option<u32>]) -> bool {
     programs.iter().all(|id| id.is_some_and(|id| session.has(ObjectKind::Program, id)))
 }
 
-/// A message that was judged, and the socket to send it on.
+/// A parsed message, and the socket to send it on.
 pub struct RouteMessage<'a> {
     socket: &'a OwnedFd,
     message: Vec<u8>,
     /// Objects that a grant has to cover.
     pub objects: Vec<RawObject>,
-    /// Programs that stay attached, once the kernel has taken the message.
+    /// Attachments that exist once the kernel has accepted the message.
     attached: Vec<LastingAttachment>,
-    /// Hooks that the message is about, in this namespace.
+    /// Hooks that the message may change, in this namespace.
     changed: Vec<(IfIndex, HookKind)>,
     namespace: OwnedFd,
 }
 
 impl<'a> RouteMessage<'a> {
-    /// Fills in the descriptors, and names what the message is about in the namespace of its socket.
+    /// Parses a message, fills in its descriptors, and finds its hooks in the namespace of the socket.
     pub fn read(
         session: &BrokeredSession,
         message: &[u8],
@@ -98,7 +98,7 @@ impl<'a> RouteMessage<'a> {
         }
         let name = brokered::interface_name(namespace, IfIndex(index)).ok_or(Errno::NODEV)?;
         self.objects.push(RawObject::Hook(kind, Interface { name, netns: None }));
-        // A change of what is there takes what others attached with it, unless all of it is the session's.
+        // A change or removal affects programs of others, unless all at the hook are the session's.
         let changes = removes || kind == HookKind::Xdp;
         if changes
             && !brokered::programs_at(namespace, IfIndex(index), kind)

@@ -22,7 +22,7 @@ use crate::trivial::is_trivial;
 use crate::usage::OwnerUse;
 use crate::user_calls::UserCalls;
 
-/// Time within which a library makes its next call, as a rule.
+/// Time in which a library usually makes its next call.
 const NEXT_CALL: Duration = Duration::from_micros(100);
 /// Time within which a receiver takes an answer.
 const TAKES_ANSWER: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub struct SessionCalls {
     pub others: Box<dyn Fn() -> Vec<Arc<BrokeredSession>> + Send + Sync>,
     pub owner: Arc<OwnerUse>,
     pub user: Arc<UserCalls>,
-    /// True while a thread looks for messages: it takes a CPU meanwhile, so only one may.
+    /// True while a thread polls for messages: polling occupies a CPU, so only one thread may do it.
     pub looks: Arc<AtomicBool>,
 }
 
@@ -70,7 +70,7 @@ impl From<io::Error> for SessionRefusal {
     }
 }
 
-/// An entry of the history about a call, with the reason if it was not made.
+/// A journal entry about a call, with the reason if the call was not made.
 struct CallEntry {
     what: String,
     denied: Option<String>,
@@ -114,7 +114,7 @@ impl SessionCalls {
             let (Given { answer, buffers, descriptor }, entry) = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             let sent = channel.send(&answer, &buffers, &descriptors);
-            // The caller waits for it no longer. It is added also if the receiver is gone.
+            // Written after the answer, for which the caller waits; also if the receiver is gone.
             if let Some(CallEntry { what, denied }) = entry {
                 record(&self.journal, &self.session, what, denied.as_deref());
             }
@@ -151,7 +151,7 @@ impl SessionCalls {
         std::thread::sleep(wait);
     }
 
-    /// Makes a call, and returns its answer and its entry in the history.
+    /// Makes a call, and returns its answer and its journal entry.
     fn answer(&self, message: CallMessage<CallRequest>) -> (Given, Option<CallEntry>) {
         let what = describe(&message.head);
         let recorded = is_recorded(&message);

@@ -47,7 +47,7 @@ pub struct SessionFacts {
 pub struct SessionObjects {
     ids: BTreeMap<ObjectKind, BTreeSet<u32>>,
     programs: BTreeMap<u32, RawProgram>,
-    /// Largest memory of each map, and size of all types, in bytes.
+    /// Memory of each map when full, and size of each types object (BTF), in bytes.
     bytes: BTreeMap<(ObjectKind, u32), u64>,
 }
 
@@ -75,14 +75,14 @@ pub struct BrokeredSession {
     lasting: Mutex<Vec<LastingAttachment>>,
     /// Attachments that stay after the command.
     left: Mutex<Vec<LastingRecord>>,
-    /// Calls that were made, and that were refused with a reason.
+    /// Numbers of calls that were made, and of calls that were refused with a reason.
     granted: AtomicU64,
     refused: AtomicU64,
     /// True once a call waited for its owner's rate.
     waited: AtomicBool,
     /// `None` in tests, like the record.
     pub map_maker: Option<MapMaker>,
-    /// Its files; `None` in tests.
+    /// Files of the session; `None` in tests.
     record: Option<SessionRecord>,
 }
 
@@ -102,7 +102,7 @@ impl BrokeredSession {
         }
     }
 
-    /// Creates a session of an earlier daemon. Attachments are those that were not removed since.
+    /// Creates a session of an earlier daemon, with the attachments that its record does not list as removed.
     pub fn of_record(facts: SessionFacts, record: SessionRecord, lines: Vec<RecordLine>) -> Self {
         let this = Self::new(facts, Some(record));
         let (mut command, mut left) = (None, Vec::new());
@@ -158,7 +158,7 @@ impl BrokeredSession {
         (self.granted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
-    /// Returns whether no call waited for the owner's rate before.
+    /// Notes that a call waits for the owner's rate. Returns true for the first one of the session.
     pub fn waits_first(&self) -> bool {
         !self.waited.swap(true, Ordering::Relaxed)
     }
@@ -170,7 +170,7 @@ impl BrokeredSession {
         }
     }
 
-    /// Returns all that a new daemon has to know.
+    /// Returns the lines from which a new daemon continues the session.
     fn known_lines(&self) -> Vec<RecordLine> {
         for kind in [ObjectKind::Program, ObjectKind::Map, ObjectKind::Btf, ObjectKind::Link] {
             self.forget_gone(kind, |id| exists(kind, id));
@@ -212,10 +212,10 @@ impl BrokeredSession {
         self.objects().ids.get(&kind).is_some_and(|ids| ids.contains(&id))
     }
 
-    /// Remembers an object, also over the end of the daemon.
+    /// Remembers an object, in memory and in the record.
     pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<RawProgram>, bytes: u64) {
         let one = IdRecord { kind, id, program, bytes };
-        // Before the line is written: the record may be replaced by one with what is known.
+        // Add it first: writing the line may replace the record by one of the known objects.
         self.objects().add(one);
         self.write(&RecordLine::Object(one));
     }
@@ -235,7 +235,7 @@ impl BrokeredSession {
         self.objects().programs.get(&id).copied()
     }
 
-    /// Returns the smallest id of the session above another one that still exists.
+    /// Returns the session's smallest id above `after` whose object exists.
     pub fn next_id(&self, kind: ObjectKind, after: u32, exists: impl Fn(u32) -> bool) -> Option<u32> {
         loop {
             let next = self.objects().ids.get(&kind)?.range(after.checked_add(1)?..).next().copied()?;

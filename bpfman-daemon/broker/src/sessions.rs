@@ -31,7 +31,7 @@ use crate::user_calls::UserCalls;
 /// Maximum number of receivers of a session, so that none makes the daemon connect again and again.
 const MAX_RECEIVERS: usize = 8;
 const STACK: usize = 512 << 10;
-/// Setting of Yama from which on not even a parent may read a process's memory.
+/// Value of Yama's `ptrace_scope` from which on not even a parent may read a process's memory.
 const ONLY_BY_CAPABILITY: u32 = 2;
 
 /// Request for a session that access control has allowed.
@@ -70,16 +70,16 @@ pub struct Sessions {
     running: Mutex<BTreeMap<String, Arc<BrokeredSession>>>,
     /// Starts in progress, by user.
     starting: Mutex<BTreeMap<u32, usize>>,
-    /// By user; users stay, since they are few.
+    /// Calls by user. Entries stay, since users are few.
     calls: Mutex<BTreeMap<u32, Arc<UserCalls>>>,
     looks: Arc<AtomicBool>,
-    /// By owner; owners stay, since they are few.
+    /// Use by owner. Entries stay, since owners are few.
     owners: Mutex<BTreeMap<Owner, Arc<OwnerUse>>>,
     pub(crate) left: LeftSessions,
 }
 
 impl Sessions {
-    /// Creates it with the folder of the starter's socket.
+    /// Creates the sessions of a daemon, with the folder of the starter's socket.
     pub fn new(folder: PathBuf, policy: CurrentPolicy, journal: Arc<Journal>) -> Arc<Self> {
         let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         Arc::new(Self {
@@ -129,7 +129,7 @@ impl Sessions {
         owners
     }
 
-    /// Starts a session for the client at the other end of a connection. It returns once the client may send its command.
+    /// Starts a session for the client of a connection. Returns once the client may send its command.
     pub fn start(self: &Arc<Self>, new: NewSession, client: BorrowedFd<'_>) -> Result<String, SessionError> {
         check_yama()?;
         let uid = new.peer.uid;
@@ -196,7 +196,7 @@ impl Sessions {
         Ok(Starting { all: &self.starting, uid })
     }
 
-    /// Goes on with the sessions of an earlier daemon, and removes what is left of those that have ended.
+    /// Continues the sessions of an earlier daemon that still run, and ends the others.
     pub fn adopt(self: &Arc<Self>) {
         for name in record::names(&self.folder) {
             match self.adopt_one(&name) {
@@ -221,7 +221,7 @@ impl Sessions {
         let facts = client.into_facts(name, peer, receiver);
         for line in &mut lines {
             let RecordLine::Command { command } = line else { continue };
-            // A grant that is gone allows nothing more; what runs keeps its owner, without limits.
+            // A removed grant allows no new calls. A running command keeps its owner, without limits.
             command.limits = admission::limits(&facts, &(self.policy)(), command);
         }
         let session = BrokeredSession::of_record(facts, record, lines);
@@ -276,7 +276,7 @@ impl Sessions {
         connection.send(verdict, &[], &[]).is_ok() && is_admitted
     }
 
-    /// Serves a session until its receiver and all that stand by for it have ended.
+    /// Serves a session until its receiver and all spare ones have ended.
     fn follow(self: &Arc<Self>, session: &Arc<BrokeredSession>, mut connection: Channel) {
         let mut channels = SessionChannels::default();
         for _ in 0..MAX_RECEIVERS {
@@ -284,7 +284,7 @@ impl Sessions {
             let Ok(next) = self.connect(&session.facts.name) else { break };
             connection = next.into();
         }
-        // Calls that still run may attach something, which ends with the rest.
+        // Wait for calls that still run: their attachments, too, end with the session.
         drop(channels);
         self.end(session);
     }
@@ -329,7 +329,7 @@ impl Sessions {
     }
 }
 
-/// Returns the client of a session. Its receiver is in the same cgroup, and listens on the socket.
+/// Returns the client of a session, and the process of the receiver, which is in the client's cgroup.
 fn peer_of(connection: &UnixStream, client: &ClientRecord) -> io::Result<(Peer, u32)> {
     let receiver = rustix::net::sockopt::socket_peercred(connection)?.pid.as_raw_pid().cast_unsigned();
     let process = caller_process(connection, receiver, client.uid).unwrap_or_default();

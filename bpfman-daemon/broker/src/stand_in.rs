@@ -12,7 +12,7 @@ use bpfmand_kernel::linux::brokered::{self, CallValue};
 /// r0 = 0; exit
 const NOTHING: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
 
-/// Loads a filter of sockets, which every process may load and attach to its own.
+/// Loads a socket filter, which every process may load and attach to its own sockets.
 pub fn load() -> Result<OwnedFd, Errno> {
     let layout = layout(command::PROG_LOAD).ok_or(Errno::INVAL)?;
     let mut bytes = vec![0; layout.known];

@@ -10,8 +10,8 @@ use bpfmand_calls::{Channel, OrderAnswer, SessionOrder, StarterOrder};
 
 use crate::SessionError;
 
-/// Time that a session takes to be prepared at most: that of a slow machine at load. The client's cgroup may be frozen, with
-/// the process that prepares the session.
+/// Maximum time to prepare a session, even on a slow machine under load. The process that prepares it is in
+/// the client's cgroup, which may be frozen.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";

@@ -9,7 +9,7 @@ use bpfmand_calls::ObjectKind;
 
 use crate::session::{BrokeredSession, MAX_OBJECTS};
 
-/// Time of calls that an owner may make at once after a pause.
+/// Time for which an owner may save up calls during a pause, to make them at once.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Maximum size of the types of all sessions of an owner, in bytes: no cgroup is charged for them.
@@ -18,7 +18,7 @@ const MAX_TYPES: u64 = 256 << 20;
 #[derive(Debug, Default)]
 pub struct OwnerUse {
     reserved: Mutex<ReservedUse>,
-    /// Time at which the next call is free, where calls are limited.
+    /// Time from which on the next call need not wait, where calls are limited.
     next_call: Mutex<Option<Instant>>,
 }
 
@@ -60,7 +60,7 @@ pub enum ExceededLimit {
     OfSession(ObjectKind),
     /// Number of objects of an owner: key of the grant, and its value.
     Count(&'static str, u64),
-    /// Memory of maps of an owner: so much in use, so much wanted, and the limit, in bytes.
+    /// Memory of maps of an owner: in use, wanted, and the limit, in bytes.
     MapMemory {
         used: u64,
         wanted: u64,
@@ -71,7 +71,7 @@ pub enum ExceededLimit {
 }
 
 impl ExceededLimit {
-    /// Returns whether the object does not fit, whatever else ends.
+    /// Returns whether the object exceeds the limit even if the owner has no others.
     pub const fn is_lasting(&self) -> bool {
         matches!(self, Self::MapMemory { wanted, limit, .. } if *wanted > *limit)
     }

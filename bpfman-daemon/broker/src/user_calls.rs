@@ -1,4 +1,4 @@
-//! Calls of a user at a time, in all sessions together: their number, loads among them, and large buffers.
+//! Limits of one user's concurrent calls in all sessions: their number, long ones among them, and buffers.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +39,7 @@ pub struct CallPlace<'a> {
 }
 
 impl UserCalls {
-    /// Waits for the place of a call. Taken before the call is read, since that takes descriptors.
+    /// Waits until one more call may run. Begin before the call is read, since reading takes descriptors.
     pub fn begin(&self) -> CallPlace<'_> {
         self.wait_until(|running| running.all < MAX_CALLS).all += 1;
         CallPlace { all: self, is_long: false, is_large: false }
@@ -79,7 +79,7 @@ impl Drop for CallPlace<'_> {
             running.large -= usize::from(self.is_large);
             was_full
         };
-        // A call that waits was woken when the last place became free. Each wake-up is a system call.
+        // No call waits unless a maximum was reached. Each wake-up is a system call.
         if was_full {
             self.all.ended.notify_all();
         }

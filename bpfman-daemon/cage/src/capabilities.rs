@@ -92,7 +92,7 @@ impl Capabilities {
 /// Inode of the machine's own user namespace, the same on every kernel.
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Refuses a user namespace of a container: the kernel asks for capabilities of the machine's own.
+/// Refuses a user namespace of a container: the kernel requires capabilities in the machine's own.
 pub fn check_user_namespace() -> Result<(), CageError> {
     match std::fs::metadata("/proc/self/ns/user") {
         Ok(found) if found.ino() != FIRST_USER_NAMESPACE => Err(CageError::UserNamespace),

@@ -59,7 +59,7 @@ impl CallFilters {
                 rules.insert(call.number, arguments);
             }
         }
-        // The kernel executes every call in mode `log`; in mode `on`, the killing filter leaves these to the other one.
+        // In mode `on`, the killing filter allows the unknown calls, and the other filter returns ENOSYS.
         let refused = mode == CageMode::On;
         if refused {
             rules.extend(unknown.iter().map(|number| (*number, Vec::new())));

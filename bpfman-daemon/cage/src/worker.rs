@@ -56,7 +56,7 @@ impl WorkerRestrictions {
 #[derive(Clone, Debug)]
 pub struct WorkerCage {
     pub rights: WorkerRights,
-    /// Restrictions of all of them.
+    /// Restrictions that all workers share.
     pub restrictions: WorkerRestrictions,
     /// Further files that a fetcher reads: certificates named in the environment.
     pub reads: Vec<PathBuf>,
@@ -75,7 +75,7 @@ const SYSTEM_FILES: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
-/// Several times the largest layer with its object, in bytes.
+/// Limit of a worker's memory, in bytes: several times the largest layer with its object.
 const MEMORY: u64 = 1 << 30;
 /// Limit of a reader's CPU time, in seconds: the largest object takes a few.
 const CPU_SECONDS: u64 = 60;
@@ -97,7 +97,7 @@ pub fn confine_worker(cage: &WorkerCage) -> Result<(), CageError> {
         let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
         let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }
-    // Its memory may hold a password: no other process may read it, not even of the same user.
+    // A worker's memory may hold a password: no other process may read it, not even of the same user.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("life of its own"))?;
     let limit = |resource, most: u64, right| {
@@ -123,8 +123,8 @@ pub fn confine_worker(cage: &WorkerCage) -> Result<(), CageError> {
     }
 }
 
-/// Allows reads, execution and writes to `/dev/null`; except for root, who could write to other files in `/proc`, also
-/// writes of the children's OOM score there.
+/// Allows writes only to `/dev/null` and, for the OOM score of children, to `/proc`; as root, not to `/proc`,
+/// where root could change other files.
 fn write_nothing() -> Result<(), CageError> {
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);

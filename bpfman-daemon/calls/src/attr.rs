@@ -5,7 +5,7 @@ use crate::Errno;
 /// Size of the largest attribute that is understood, in bytes.
 pub const MAX_ATTR: usize = 160;
 
-/// Attribute of one call, with all bytes that are understood: no field is cut, which would leave a part of an address.
+/// Attribute of one call, with all known bytes: cutting a field would leave a part of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallAttr {
     bytes: [u8; MAX_ATTR],
@@ -16,8 +16,8 @@ impl CallAttr {
     /// Copies an attribute of which the first `known` bytes are understood.
     ///
     /// # Errors
-    /// `E2BIG` if a later byte is not zero, as from a kernel that is older than the caller's headers: the byte could
-    /// belong to a pointer or a descriptor.
+    /// `E2BIG`, as from an older kernel, if a byte after them is not zero: it could belong to a pointer or a
+    /// descriptor.
     pub fn copy(given: &[u8], known: usize) -> Result<Self, Errno> {
         let known = known.min(MAX_ATTR);
         let (kept, later) = given.split_at(given.len().min(known));
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn short_attribute_has_all_fields() {
-        // The kernel would complete a pointer that is cut with zeroes.
+        // The kernel would fill up a truncated pointer with zeroes.
         let mut attr = CallAttr::copy(&[0xff; 6], 16).unwrap_or_else(|error| panic!("{error}"));
         attr.set_long(4, 0);
         assert_eq!(attr.bytes(), [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

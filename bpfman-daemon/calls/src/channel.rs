@@ -84,14 +84,14 @@ impl Channel {
                 Err(rustix::io::Errno::INTR) => continue,
                 sent => IoSlice::advance_slices(&mut left, sent?),
             }
-            // With the first byte alone.
+            // Descriptors go with the first byte only.
             beside.clear();
         }
         Ok(())
     }
 
-    /// Looks for a message for so long without sleeping: the wake-up of an idle CPU costs more than a short call.
-    /// Returns whether there is one, or the end.
+    /// Polls for a message for at most this time, without sleeping: the wake-up of an idle CPU costs more
+    /// than a short call. Returns whether there is a message, or the other end is closed.
     pub fn look_for_message(&self, most: Duration) -> bool {
         // With a single CPU, busy waiting would delay the other end.
         if !*SEVERAL_CPUS {
@@ -120,7 +120,7 @@ impl Channel {
         }
     }
 
-    /// Receives a message; `None` if the other end is closed. The other end sends no second one before it has an answer.
+    /// Receives a message; `None` if the other end is closed. That end awaits an answer before its next one.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
         self.receive_ahead(AHEAD, |_| Ok(()))
     }

@@ -164,7 +164,7 @@ fn map_create(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     descriptor_if(attr, 48, has_types);
     let in_module = attr.word(16) & VALUE_TYPE_IN_MODULE != 0;
     descriptor_if(attr, 72, in_module);
-    // A map on a device: its driver would run on the daemon's decision alone.
+    // A map on a network device is refused: only the daemon's rights would decide about its driver.
     if attr.word(44) != 0 { Err(Errno::INVAL) } else { Ok(fields) }
 }
 
@@ -172,7 +172,7 @@ fn prog_load(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     if attr.word(4) > MAX_INSTRUCTIONS {
         return Err(Errno::TOO_BIG);
     }
-    // A token, and a program for a device.
+    // A token and a program for a device are refused.
     if attr.word(144) != 0 || attr.word(64) != 0 {
         return Err(Errno::INVAL);
     }
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// A pointer that stayed in the attribute would be read in the address space of the side that makes the call.
+        /// A pointer that stayed in the attribute would refer to memory of the process that makes the call.
         #[test]
         fn every_field_lies_apart_within_the_understood_bytes(
             row in 0..LAYOUTS.len(),

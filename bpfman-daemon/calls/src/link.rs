@@ -12,7 +12,7 @@ const MAX_ITERATOR_TARGET: u64 = 16;
 
 const BEFORE: u32 = 1 << 3;
 const AFTER: u32 = 1 << 4;
-/// The program or link to be placed before or after is named by an id, not by a descriptor.
+/// Flag: the program or link to attach before or after is named by an id, not by a descriptor.
 const BY_ID: u32 = 1 << 5;
 
 /// Returns whether a call acts in the network namespace of its thread.
@@ -33,7 +33,7 @@ pub const fn is_of_interface(attach_type: u32) -> bool {
     matches!(attach_type, at::XDP | at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER)
 }
 
-/// Returns the program or link beside which another is attached, if it is a descriptor.
+/// Returns the program or link before or after which another is attached, if it is a descriptor.
 pub(crate) fn relative(attr: &CallAttr, flags: usize, at: usize) -> Option<Field> {
     let flags = attr.word(flags);
     let is_descriptor = flags & (BEFORE | AFTER) != 0 && flags & BY_ID == 0 && attr.word(at) != 0;
@@ -78,7 +78,7 @@ pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
         at::NETFILTER => {}
         _ if is_of_interface(attach_type) => fields.extend(relative(attr, 12, 16)),
         _ => {
-            // A cgroup, perf event, network namespace or program; the kernel's own function has none.
+            // A cgroup, perf event, network namespace or program. A program at a kernel function has none.
             if attr.word(4) != 0 {
                 fields.push(descriptor(4));
             }

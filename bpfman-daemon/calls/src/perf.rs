@@ -8,14 +8,14 @@ pub const PERF_ATTR: usize = 136;
 /// Arguments of perf_event_open(2) beside its attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PerfCall {
-    /// Process: 0 for the caller, -1 for all.
+    /// Processes that the event counts.
     pub process: PerfProcess,
     /// CPU; -1 for all.
     pub cpu: i32,
     pub flags: u64,
     /// Index of the leader's descriptor.
     pub group: Option<usize>,
-    /// Function of a probe by name; a probed file is the last descriptor.
+    /// Place of the probe, if the attribute points to its name.
     pub probe: Option<PerfProbe>,
 }
 

@@ -196,7 +196,7 @@ fn filter(
             match kind {
                 BPF_DESCRIPTOR if to - from == 4 => descriptors.push(from),
                 BPF_CLASS | BPF_NAME | BPF_FLAGS | BPF_GENERIC_FLAGS => {}
-                // Actions, and classic programs, which no grant is about.
+                // Actions and classic BPF programs are refused: no grant covers them.
                 _ => return Err(Errno::PERM),
             }
         }
@@ -230,7 +230,7 @@ fn attributes(message: &[u8], from: usize, to: usize) -> Result<Vec<(u16, usize,
     Ok(found)
 }
 
-/// Refuses attributes of which one occurs twice.
+/// Returns the attributes; refuses them if one occurs twice.
 fn once(all: Vec<(u16, usize, usize)>) -> Result<Vec<(u16, usize, usize)>, Errno> {
     let kinds: std::collections::BTreeSet<u16> = all.iter().map(|(kind, ..)| *kind).collect();
     if kinds.len() == all.len() { Ok(all) } else { Err(Errno::INVAL) }
@@ -239,7 +239,7 @@ fn once(all: Vec<(u16, usize, usize)>) -> Result<Vec<(u16, usize, usize)>, Errno
 fn find(message: &[u8], from: usize, to: usize, wanted: u16) -> Result<Option<(usize, usize)>, Errno> {
     let mut of_kind = attributes(message, from, to)?.into_iter().filter(|(kind, ..)| *kind == wanted);
     let found = of_kind.next().map(|(_, from, to)| (from, to));
-    // The kernel takes the last of several, a reader often the first.
+    // Of repeated attributes, the kernel takes the last, other readers often the first.
     if of_kind.next().is_some() { Err(Errno::INVAL) } else { Ok(found) }
 }
 

@@ -66,7 +66,7 @@ pub enum SessionMessage {
     /// The daemon refused a call of the command. Each reason comes once.
     Refused {
         reason: String,
-        /// True for a load: libraries try what they may do without.
+        /// True for a load: libraries often try loads that they do not need.
         of_load: bool,
     },
     /// The command loaded a program: this is its line in a list of recorded ones.
@@ -94,7 +94,7 @@ pub struct CommandFile {
     pub path: String,
     /// SHA-256 of its content as hexadecimal digits; `None` if the user may not read it, or it is no file.
     pub sha256: Option<String>,
-    /// Reason why the file may become another one before or while it runs; `None` if only others can change it.
+    /// Reason why the user could run another file than the hashed one; `None` if the user cannot.
     pub loose: Option<String>,
     /// Command line, shortened.
     pub line: String,

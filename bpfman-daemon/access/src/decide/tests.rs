@@ -234,7 +234,6 @@ proptest! {
     }
 }
 
-/// The right to speak for all applications is of the grant that allows the call.
 #[test]
 fn only_the_grant_that_allows_a_call_speaks_for_all() {
     let policy = policy(

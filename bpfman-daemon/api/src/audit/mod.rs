@@ -82,7 +82,7 @@ impl Call {
             let _nobody_waits = told.send(());
         });
         self.record(entry, Some(when_written));
-        // At the end of the daemon, the writer drops the sender.
+        // When the daemon ends, the writer drops the sender.
         let _ended = written.await;
     }
 

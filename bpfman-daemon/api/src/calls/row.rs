@@ -30,8 +30,8 @@ pub enum ObjectRule {
 pub enum JournalRule {
     /// Entry for every call.
     Change,
-    /// Entry for every call. Entries of successful calls go to the separate journal of accesses: frequent reads must
-    /// not displace entries of changes. A map that is open for writing changes without the daemon.
+    /// Entry for every call. Entries of successful calls go to the separate journal of accesses: frequent
+    /// reads must not displace entries of changes. The rule includes opening a map for writing.
     Access,
     /// Entry for every failed call.
     Refusal,

@@ -92,7 +92,7 @@ fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
     )
 }
 
-/// Returns a finding about redirects to a veth: its peer receives them, and has a queue for them only with XDP or GRO.
+/// Returns a finding about redirects to a veth: its peer can receive packets only with an XDP program or GRO.
 fn of_redirects(slot: usize, sender: &MemberScene) -> Option<String> {
     let (_, redirected) = sender.ended.iter().find(|(verdict, n)| *verdict == "redirect" && *n > 0)?;
     Some(format!(

@@ -18,7 +18,8 @@ enum At {
     Block,
 }
 
-/// Stream of frames of one client. After bytes that it does not understand it changes nothing: the server reports them.
+/// Stream of frames of one client. After bytes that are no HTTP/2, it changes nothing: the server reports
+/// them.
 #[derive(Debug)]
 pub struct HttpFrames {
     at: At,

@@ -35,7 +35,7 @@ impl Tier {
     }
 }
 
-/// User, or user by a grant that does not name it: pods have the same users, and grants to pods their own places.
+/// User, alone or with a grant that does not name it: pods share users, and a pod's grant has its own places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub key: AccountKey,
@@ -46,7 +46,7 @@ pub struct Account {
 pub type AccountKey = (u32, Option<String>);
 
 impl Account {
-    /// Returns the account by the user's number alone; its connections count for the user `account_uid`.
+    /// Returns the account by the user id alone; its connections count for the user `account_uid`.
     pub fn of_user(policy: &AccessPolicy, uid: u32, account_uid: u32) -> Self {
         let by_number = |grant: &&Grant| !grant.callers.beside_daemon && grant.callers.users.contains(&uid);
         let naming = policy.grants.iter().filter(by_number);
@@ -66,7 +66,7 @@ impl Account {
     }
 }
 
-/// Returns the part of its identity, besides its user, that the tier of a caller may depend on; none if it does not.
+/// Returns the facts besides the user id on which a caller's tier may depend; `None` if there are none.
 pub fn needed_for_grants(policy: &AccessPolicy, uid: u32) -> Option<WantedIdentity> {
     let of_grant = |grant: &Grant| {
         let callers = &grant.callers;

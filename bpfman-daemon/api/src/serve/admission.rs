@@ -33,8 +33,8 @@ impl ConnectionAccounts {
         Account::of_peer(&self.policy, peer, (self.account_uid)(peer.uid))
     }
 
-    /// Gives a connection a place by its user. Only connections with one, and few others of a user, cost the dozens of system
-    /// calls that it takes to identify a process.
+    /// Gives a connection a place by its user id. To identify a process takes dozens of system calls: only
+    /// connections with a place, and few others of each user, get that far.
     pub fn enter(&self, uid: u32, callers: &Arc<Callers>) -> Result<Entrance, NoPlace> {
         let account = (self.account_uid)(uid);
         callers.place(Account::of_user(&self.policy, uid, account)).map(Entrance::Placed).or_else(|full| {
@@ -44,8 +44,8 @@ impl ConnectionAccounts {
         })
     }
 
-    /// Identifies the process behind a connection, and gives it the place of its account. Returns the peer, if it is known, with
-    /// its place or the reason why there is none.
+    /// Identifies the process behind a connection, and moves the connection to the account of the process.
+    /// Returns the peer, if it is known, with its place or the reason why there is none.
     pub fn place(
         &self,
         entrance: Entrance,

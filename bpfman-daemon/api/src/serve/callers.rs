@@ -190,7 +190,7 @@ impl ConnectionPlace {
         let kept = self.callers.kept;
         match users.enter(&account, kept) {
             Ok(share) => (self.account, self.share) = (account, share),
-            // The place that was just left is free. The share may be another's object by now, which this keeps.
+            // Take the place back that was just left. Its share may be a new object by now.
             Err(_) => {
                 if let Ok(share) = users.enter(&self.account, kept) {
                     self.share = share;
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(account(&member), Account { key: (4711, Some("team".to_owned())), tier: Tier::Granted });
         assert_eq!(account(&Peer { uid: 4712, ..Peer::default() }), of(4712, Tier::Other));
 
-        // Users without a grant have all their places, and those of one pod all of its own.
+        // Users without a grant fill all their places, and users of one pod fill the places of its grant.
         let callers = Arc::new(Callers::default());
         let mut places: Vec<_> = (1..).map_while(|uid| callers.place(of(uid, Tier::Other)).ok()).collect();
         assert_eq!(places.len(), CONNECTIONS_WITHOUT_GRANT);
@@ -352,7 +352,7 @@ mod tests {
         assert!(callers.place(account(&in_pod(second))).is_ok());
         assert!(callers.place(account(&member)).is_ok());
 
-        // A place goes over to the grant, so that it takes none of those without one.
+        // A connection that moves to the grant frees a place of users without a grant.
         places.truncate(1);
         places[0].count_for(account(&member));
         assert_eq!(callers.users.lock().unwrap().open, [0, 1, 0, 0]);

@@ -88,7 +88,7 @@ pub async fn serve(
         }
     };
     call.end(refused.as_ref()).await;
-    // Keep the connection's place until the descriptor is read: it counts against root's limit of those in flight.
+    // Keep the place until the descriptor is read: the kernel limits root's descriptors in flight.
     let mut look = FIRST_LOOK;
     while unread(&stream).is_ok_and(|bytes| bytes > 0) {
         tokio::select! {

@@ -6,7 +6,7 @@ use bpfmand_access::{AccessPolicy, AccessVerb, Grant, GrantCallers};
 use super::callers::NoPlace;
 use super::*;
 
-/// Counts by a policy under which all callers belong to one group.
+/// Returns accounts under a policy, where connections of a user count for the next user id.
 fn counting(policy: AccessPolicy, identify: Identify) -> ConnectionAccounts {
     ConnectionAccounts { identify, account_uid: |uid| uid + 1, policy: Arc::new(policy) }
 }
@@ -110,7 +110,7 @@ fn refused_connections_are_identified_only_a_few_at_a_time() {
     drop(place);
     drop(of_one);
     assert!(looks.enter(4711, &callers).is_ok(), "the first have been refused");
-    // Without a grant that its process could have, a user is not identified.
+    // The process of a user is not identified if no grant could apply to it.
     let agent_alone =
         AccessPolicy { grants: vec![policy_by_process().grants.remove(0)], ..AccessPolicy::default() };
     let looks = counting(agent_alone, unsupported());

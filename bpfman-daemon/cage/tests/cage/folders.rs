@@ -71,7 +71,7 @@ fn confined_thread_cannot_listen_but_can_connect() {
     assert_eq!(ends, (true, true));
 }
 
-/// Threads that inspect containers or mount volumes could not work.
+/// For this reason, threads that inspect containers or mount volumes are not confined.
 #[test]
 fn the_kernel_keeps_other_processes_and_mounts_from_it_too() {
     let base = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::process::Command;
 use bpfmand_cage::KEPT;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
-/// Tenths of the exposure by `systemd-analyze security`; `docs/cage.md` states the present number.
+/// Maximum exposure by `systemd-analyze security`, in tenths; `docs/cage.md` states the present number.
 const MAX_EXPOSURE: &str = "46";
 
 fn unit() -> String {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Puts on filters of system calls, makes one call, and says what came of it.
+// Installs filters of system calls, makes one call, and prints its result.
 //
 // Standard input: the number of filters (8 bytes); of each its length in bytes (8) and its instructions; then the number
 // of the call and its six arguments (8 bytes each).

@@ -98,7 +98,7 @@ fn commands_of_bpf_are_those_that_the_daemon_gives() {
     let (list, _) = list.split_once('}').unwrap();
     let number = |line: &str| line.trim().trim_end_matches(',').rsplit_once("= ")?.1.parse().ok();
     let mut commands: Vec<i32> = list.lines().filter_map(number).collect();
-    // The daemon gives further ones for sessions.
+    // The daemon makes further commands for sessions.
     let source = include_str!("../../../../calls/src/layout.rs");
     let (_, list) = source.split_once("pub mod command {").unwrap();
     let (list, _) = list.split_once('}').unwrap();
