@@ -23,7 +23,7 @@ pub enum CsiError {
     NotThere(NamedMapsError),
     #[error("{0}; correct csi.bpfman.io/maps in the pod, or load a version of the program that has the map")]
     NoMap(NamedMapsError),
-    /// The application does not export the map to such pods.
+    /// The application does not export the map to the pod.
     #[error(transparent)]
     NotExported(NamedMapsError),
     #[error("another call for volume \"{volume}\" is in progress; ask again when it is done")]

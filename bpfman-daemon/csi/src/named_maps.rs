@@ -94,7 +94,7 @@ fn for_pods(namespace: Option<&str>) -> String {
     })
 }
 
-/// Origin of the programs that a pod gets: the first of these with a program of the name.
+/// Origin of the programs whose maps a pod gets: the first in this order that has a program of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     OwnNamespace,

@@ -17,8 +17,8 @@ impl UnseenVolumes {
     /// Checks the folder of pods in this process's mount table. `first` is the mount table of the machine's first
     /// process, if it can be read.
     ///
-    /// A mount that only receives from another one has a peer group of its own, as systemd creates it: it reaches the
-    /// kubelet only if the machine has mounts in the same group.
+    /// systemd makes mounts that receive from another group and have a peer group of their own: what is
+    /// mounted below them reaches the kubelet only if the machine has mounts in their group.
     #[must_use]
     pub fn of(pods: &Path, table: &[Mount], first: Option<&[Mount]>) -> Option<Self> {
         // The last mount hides earlier ones.

@@ -65,7 +65,7 @@ impl<M: MapSource> Volumes<M> {
                 }
             }
         }
-        // Without a target: left by a killed publish, or just unbound.
+        // The volume now has no target: a killed publish left it, or it was just unbound.
         self.remove_volume(&table, &wanted.volume)?;
         let mut undo = MountUndo::new(&*self.mounts);
         self.build(wanted, &maps, &mut undo)
@@ -102,7 +102,7 @@ impl<M: MapSource> Volumes<M> {
         if group != wanted.group {
             return Ok(VolumeComparison::Differs(format!("for group {group}")));
         }
-        // Made by a daemon that showed pods the folder of pins itself, where root in a container can add pins.
+        // An earlier daemon showed pods the folder of pins itself, where root in a container can add pins.
         if is_writable && !mount.sealed {
             return Ok(VolumeComparison::OlderForm);
         }
@@ -117,8 +117,8 @@ impl<M: MapSource> Volumes<M> {
     /// Builds the complete volume, where no pod sees it yet. In an unsealed bpffs, root in a container can pin any map
     /// of which it has a descriptor, and open the new pin for writing; container runtimes remount the pod's mount as
     /// writable. Therefore the writable pins are in a bpffs that pods do not see, each bound over the pin of the same
-    /// map in a sealed one. That must be a bpffs too: older daemons recognise their volumes by type, and runtimes
-    /// relabel files of other types.
+    /// map in a sealed one. The sealed one is a bpffs, too: older daemons recognise their volumes by type,
+    /// and runtimes relabel files of other types.
     fn build(
         &self,
         wanted: &Publication,

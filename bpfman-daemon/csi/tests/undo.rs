@@ -1,4 +1,4 @@
-//! Errors of each kernel call, once, on real mounts of a real bpffs: no trace of the volume remains.
+//! Each kernel call fails once, on real mounts of a real bpffs: no trace of the volume remains.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io;

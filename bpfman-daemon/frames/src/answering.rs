@@ -18,7 +18,7 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Creates it from a blocking stream.
+    /// Creates the server end on a blocking stream.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         Self { stream: BufReader::with_capacity(AHEAD, stream) }
@@ -34,7 +34,7 @@ impl Answering {
         }
     }
 
-    /// Receives a message that must come.
+    /// Receives a message; an error if the connection was closed.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }

@@ -18,13 +18,13 @@ pub struct WorkerConnection {
 }
 
 impl WorkerConnection {
-    /// Creates it from a link. Needs a runtime.
+    /// Creates the client end of a link. Needs a runtime.
     pub fn new(link: WorkerLink) -> io::Result<Self> {
         link.stream.set_nonblocking(true)?;
         Ok(Self { stream: UnixStream::from_std(link.stream)?, life: link.life })
     }
 
-    /// Returns the socket for what follows the messages, and the worker's life, which ends when it is dropped.
+    /// Returns the socket, for further data, and the descriptor that ends the worker when it is dropped.
     pub fn into_parts(self) -> (UnixStream, Option<OwnedFd>) {
         (self.stream, self.life)
     }

@@ -1,7 +1,7 @@
 //! Requests of the daemon to the starter of its worker processes, on a socket of packets.
 //!
-//! The starter first sends [`VERSION`]. A request is one byte with descriptors. The first is the socket that becomes the
-//! process's standard input. When the other end of the second is closed, the process is killed.
+//! The starter first sends [`VERSION`]. A request is one byte with descriptors. The first one becomes the
+//! process's standard input. The process is killed when the other end of the second one is closed.
 
 /// Name and version of the starter's program, which must be the daemon's.
 pub const VERSION: &str = concat!("bpfman-worker ", env!("CARGO_PKG_VERSION"));

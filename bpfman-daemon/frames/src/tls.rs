@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The only request: the identity of the TLS server, in PEM. Without a client's connection, the process only checks it.
+/// The only request: the TLS server's identity, in PEM. Without a client's connection, it is only checked.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TlsPem {
     /// Certificate, followed by intermediate certificates.

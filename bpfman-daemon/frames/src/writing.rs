@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{PIECE, header};
 
-/// Frames to be written. Long content is written in between.
+/// Frames that are written together, in several parts if they are long.
 #[derive(Debug)]
 pub struct Writing<'w, W: Write> {
     to: &'w mut W,

@@ -100,7 +100,7 @@ impl ImageCache {
         self.root().join("access").join(key.hex())
     }
 
-    /// Created once. A new key invalidates all stored password hashes.
+    /// Returns the key, which is created once: a new key would invalidate all stored password hashes.
     fn access_key(self: &Arc<Self>) -> Result<[u8; KEY], ImageError> {
         let path = self.root().join("access.key");
         let _one = self.access_lock().lock().unwrap_or_else(PoisonError::into_inner);

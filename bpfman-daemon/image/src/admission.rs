@@ -7,7 +7,7 @@ use crate::session::{LoadSession, Resolved};
 use crate::{ImageError, ImageStore};
 
 impl ImageStore {
-    /// Before this call, nothing of the image is kept.
+    /// Moves a verified image to the cache; before this call, nothing of it is kept.
     pub(crate) async fn let_in(
         &self,
         session: &LoadSession<'_>,

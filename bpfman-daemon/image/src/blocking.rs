@@ -1,6 +1,6 @@
 use crate::ImageError;
 
-/// A panic in `work` is resumed on the caller's thread.
+/// Runs blocking work on a thread. A panic in it is resumed on the caller's thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ImageError> {

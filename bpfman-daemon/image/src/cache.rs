@@ -28,7 +28,7 @@ use crate::clock::AgeClock;
 use crate::signature::Signature;
 use crate::sink::Sink as _;
 
-/// Only root may write there: signatures are verified at use, but tags and access records are not.
+/// Cache that only root may write: signatures are verified at use, but tags and access records are not.
 #[derive(Debug)]
 pub(crate) struct ImageCache {
     root: PathBuf,
@@ -232,7 +232,7 @@ impl ImageCache {
         writer.rename(path)
     }
 
-    /// The first call removes files of killed daemons.
+    /// Returns a new path in `tmp`. The first call creates the folders, and removes files of killed daemons.
     fn temporary(&self) -> Result<PathBuf, ImageError> {
         let folder = self.root.join("tmp");
         if self.prepared.get().is_none() {
@@ -264,7 +264,7 @@ fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Returns the beginning of a larger file, which must be damaged: its digest cannot match.
+/// Reads a file up to the limit and one byte more: a larger file is damaged, and its digest cannot match.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {

@@ -67,13 +67,13 @@ impl CacheWriter {
         File::open(&self.path).map_err(storage(&self.path))
     }
 
-    /// The caller has verified the digest.
+    /// Moves the file to the path of a digest, which the caller has verified.
     pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
         let path = self.cache.blob_path(digest);
         self.rename(&path)
     }
 
-    /// Synced before the rename: after a power cut, the file is complete or absent.
+    /// Syncs the file, then renames it: after a power cut, it is complete or absent.
     pub(crate) fn rename(mut self, to: &Path) -> Result<(), ImageError> {
         let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
         renamed.map_err(storage(to))?;

@@ -12,7 +12,7 @@ impl ImageError {
         self.hint_with(None)
     }
 
-    /// Returns the same for a policy in another file than the default one.
+    /// Returns the same hint, for a policy in another file than the default one.
     #[must_use]
     pub fn hint_with(&self, policy: Option<&Path>) -> Option<Hint> {
         Some(match self {

@@ -108,7 +108,7 @@ impl ImageCache {
         Ok(images)
     }
 
-    /// Keeps content in `keep`, floors, and content in use. The caller must prevent admissions meanwhile.
+    /// Removes images beyond the limits, but for those in `keep`, and unused content, while nothing is added.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
         let mut entries: Vec<(SystemTime, PathBuf, InventoryEntry)> = Vec::new();
@@ -117,7 +117,7 @@ impl ImageCache {
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(storage(&path))?;
             entries.push((last, path, entry));
         }
-        // Newest first: they use up the limit. Images from the future come last: they would never expire by age.
+        // Newest first, to fill the limit. Images from the future come last: they would never expire by age.
         entries.sort_by_key(|(last, ..)| std::cmp::Reverse(self.clock.age(*last).map(|_| *last)));
         let (mut needed, mut room) = (BTreeSet::new(), bounds.bytes);
         let mut staying = BTreeSet::new();

@@ -26,7 +26,7 @@ pub struct LegacySigning {
 }
 
 impl LegacySigning {
-    /// Returns the mode of these keys; `None` if absent or strictest: unlike in v0.6.0, only explicit keys relax.
+    /// Returns the mode of these keys; `None` if they set none: unlike in v0.6.0, only explicit keys relax.
     #[must_use]
     pub fn mode(self) -> Option<Mode> {
         match (self.verify_enabled, self.allow_unsigned) {

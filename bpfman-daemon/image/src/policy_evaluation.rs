@@ -138,8 +138,8 @@ impl LoadSession<'_> {
         }
     }
 
-    /// Refuses a rollback below the floor of the repository that the signatures name, not the requested one: a copy
-    /// elsewhere is as old as the original. Images without such a name share the rule's floor.
+    /// Refuses a version below the floor of the repository that the signatures name, not the requested one: a
+    /// copy is as old as the original. Images without such a name share the rule's floor.
     fn offer(
         &self,
         rule: &str,

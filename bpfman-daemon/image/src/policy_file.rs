@@ -105,7 +105,7 @@ struct Entry {
     unsigned: bool,
 }
 
-/// The daemon's implementation also checks that only root can write the file.
+/// Function that reads a file. The daemon's function also checks that only root can write the file.
 type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 
 impl PolicyFile {
@@ -114,8 +114,8 @@ impl PolicyFile {
         Self::read(text, read, false)
     }
 
-    /// Parses a policy that an earlier version may have accepted with keys and roots that can verify nothing: they are left
-    /// out, so that what needs them is refused, as it was then.
+    /// Parses a policy that an earlier version accepted. Keys and roots that can verify nothing are left out:
+    /// images that need them are refused, as before.
     pub fn parse_accepted(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
         Self::read(text, read, true)
     }

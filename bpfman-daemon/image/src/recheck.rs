@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl ImageStore {
-    /// Evaluates the present policy for an image, without the network. Without the image in the cache, the evidence in
-    /// the program's record is used; missing evidence is not satisfied.
+    /// Evaluates the present policy for an image, without the network. If the image is not in the cache, the
+    /// evidence in the program's record counts; missing evidence counts against the program.
     pub async fn recheck(
         &self,
         image: &ImageReference,

@@ -63,7 +63,7 @@ impl TrustRoot {
     }
 }
 
-/// Looks for what the worker would refuse the whole root for, at the first image that needs it.
+/// Returns the first field for which the worker would later refuse the whole root.
 fn wrong_field(root: &Value) -> Option<String> {
     let each = |list: &'static str| {
         let entries = root[list].as_array().into_iter().flatten().enumerate();

@@ -86,7 +86,7 @@ pub enum EntryActor {
         /// Uid of the pod, derived from the cgroup.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pod: String,
-        /// User that it is a subordinate user of, whose refusals its own count as.
+        /// User of which the caller is a subordinate user, if any: its refusals count for that user.
         #[serde(skip)]
         account_uid: Option<u32>,
     },
@@ -245,7 +245,7 @@ impl HistoryEntry {
         Self { result, ..self }
     }
 
-    /// Texts are cut after 1,024 bytes.
+    /// Returns the line of the entry. Texts are cut after 1,024 bytes.
     pub(crate) fn line(&self) -> String {
         let mut cut = self.clone();
         for text in [

@@ -9,14 +9,14 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// One line per run with the last earlier number, and the epoch.
+/// File with a line for each run: the last number before the run, and its epoch.
 const FILE: &str = "epochs";
 const NEW_FILE: &str = "epochs.new";
-/// A reader that was away for longer starts with the oldest entry.
+/// Maximum number of known runs. A reader that was away for longer starts with the oldest entry.
 const MAX_RUNS: usize = 256;
 const MAX_LINE: u64 = 64;
 
-/// The last one is the present run.
+/// Runs that are known; the last one is the present run.
 #[derive(Debug)]
 pub(crate) struct Epochs {
     runs: Vec<Run>,
@@ -40,7 +40,7 @@ pub enum JournalResumption {
 }
 
 impl Epochs {
-    /// If the file cannot be written, later runs do not know this one.
+    /// Begins a run after the number `last`. If the file cannot be written, later runs do not know this one.
     pub fn begin(folder: &Path, last: u64) -> Self {
         let mut epochs = Self::unwritten(last);
         let before = read(folder).inspect_err(|error| tracing::warn!(%error, "earlier runs are not known"));

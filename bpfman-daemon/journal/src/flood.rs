@@ -37,7 +37,7 @@ impl Flood {
         true
     }
 
-    /// Others are not counted here: the caller keeps them.
+    /// Returns whether an entry fits the limit. Excess ones are not counted here: the caller keeps them.
     pub fn try_admit(&mut self, uid: u32, now: Instant) -> bool {
         let admitted = self.admits(uid, now);
         if !admitted {

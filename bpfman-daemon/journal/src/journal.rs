@@ -148,8 +148,8 @@ impl Journal {
         }
     }
 
-    /// Returns whether a third-party action of this user may have an entry. Root has no higher limit: no request caused
-    /// it.
+    /// Returns whether a third-party action of this user may have an entry. The limit is the same for root,
+    /// since the action is no request of root to the daemon.
     pub fn may_record_third_party(&self, uid: u32) -> bool {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).try_admit(uid, Instant::now())
     }

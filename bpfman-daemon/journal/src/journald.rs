@@ -15,7 +15,7 @@ pub(crate) struct Journald {
 }
 
 impl Journald {
-    /// journald may restart: each message looks up its path again.
+    /// Opens a socket. Each message looks up journald's path again, since journald may restart.
     pub fn open(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         // Never wait for a slow journald.

@@ -4,7 +4,7 @@ use bpfman_model::audit_text as text;
 
 use crate::{EntryActor, EntryResult, HistoryEntry};
 
-/// The log quotes and escapes values: none can end the line or look like another field.
+/// Logs an entry. The log quotes and escapes values: none can end the line or look like another field.
 pub(crate) fn write(entry: &HistoryEntry) {
     let (result, reason) = match &entry.result {
         EntryResult::Done => ("done", ""),

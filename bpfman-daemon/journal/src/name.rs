@@ -8,7 +8,7 @@ pub(crate) fn segment(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.jsonl"))
 }
 
-/// In order; other files are ignored.
+/// Returns the first numbers of all segments, in order. Other files are ignored.
 pub(crate) fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder)? {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// There are fewer combinations of calls and reasons.
+/// Maximum number of counters, more than there are combinations of calls and reasons.
 const MAX_COUNTERS: usize = 1024;
 
 /// Number of calls that were not done for one reason, since the daemon started.

@@ -19,7 +19,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Returns the number of bytes cut from its end.
+    /// Opens the files. Also returns the number of bytes that were cut from the last one.
     pub fn open(settings: JournalSettings) -> io::Result<(Self, u64)> {
         let mut segments = Self::unopened(settings);
         let cut = segments.reopen()?;
@@ -60,7 +60,7 @@ impl Segments {
         self.all.first().copied().unwrap_or(self.next)
     }
 
-    /// All lines or none.
+    /// Appends all lines; if that fails, none.
     pub fn append(&mut self, lines: &str, first: u64, entries: u64) -> io::Result<()> {
         if self.current.is_none() {
             self.reopen()?;

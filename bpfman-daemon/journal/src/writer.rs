@@ -39,7 +39,7 @@ impl EntryFiles {
         Self { files, gap: 0, failure }
     }
 
-    /// Writes entries, after one about lost ones, and returns the number of lost ones. `what` names them in the log.
+    /// Writes entries, after one about earlier losses. Returns the number lost now. `what` is for the log.
     fn write(&mut self, batch: &mut Vec<QueuedEntry>, what: &str) -> u64 {
         let had_gap = self.gap > 0;
         if had_gap {

@@ -27,7 +27,7 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    /// Earlier versions of docker keep a layer of several images once, with symbolic links to it in the archive.
+    /// Returns a file, also by a link to it: earlier versions of docker store a layer of several images once.
     pub(super) fn file(&self, name: &str) -> Option<(Digest, u64)> {
         let target = || self.files.get(self.links.get(name)?);
         self.files.get(name).or_else(target).copied()

@@ -57,7 +57,7 @@ impl ImageStore {
         let seconds = self.limits.overall_timeout.as_secs();
         for named in &names.images {
             let NamedImage { image, digest } = named;
-            // A hostile image cannot affect the verifier of another.
+            // Each image has its own verifier: a hostile image cannot affect the others.
             let verifier = self.verifier();
             let taken = async {
                 let brought = bring(&verifier, &staging, &names, named, &self.limits).await?;
@@ -96,7 +96,7 @@ impl ImageStore {
 
 const MAX_PLATFORMS: usize = 64;
 
-/// Nothing is kept until the policy allows it.
+/// Reads the signatures of an image in the layout. Nothing is kept until the policy allows it.
 async fn bring(
     verifier: &VerifierClient,
     staging: &Arc<Staging>,

@@ -26,7 +26,7 @@ impl<'a> ImportedRepository<'a> {
         blocking(move || staging.blob(digest, limit)).await
     }
 
-    /// Looks also in other repositories: a renamed image has its signatures under its former name.
+    /// Returns a tag's digest, also of another repository: a renamed image has signatures under its old name.
     fn tagged(&self, tag: &str) -> Option<Digest> {
         let of = |repository: Option<&str>| {
             let mut tags = self.names.tags.iter();
@@ -35,7 +35,7 @@ impl<'a> ImportedRepository<'a> {
         let any = || self.names.tags.iter().find(|(_, name, _)| name == tag).map(|(.., digest)| *digest);
         let found = of(Some(&self.name)).or_else(|| of(None)).or_else(any);
         found.or_else(|| {
-            // A list without a tag holds signatures, which belong to the tag with this suffix.
+            // A list without a tag holds signatures: it counts as the tag with this suffix.
             let mut lists = self.names.lists.iter().filter(|_| tag.ends_with(".sig"));
             let is_ours = |of: &Option<ImageReference>| of.as_ref().is_none_or(|of| of == self.image);
             let own = lists.clone().find(|list| is_ours(&list.of));

@@ -1,8 +1,8 @@
 //! Processing of untrusted input in workers without rights: a fetcher that connects to registries, and a verifier that
 //! parses manifests, signatures and layers.
 //!
-//! A worker is the other end of a socket, which [`StartWorker`] starts; the crate `bpfman-worker` serves it. The daemon does not trust the answers: it computes
-//! every digest itself, and decides what is kept.
+//! A worker, which [`StartWorker`] starts and the crate `bpfman-worker` implements, has the other end of a
+//! socket. The daemon does not trust its answers: it computes every digest itself, and decides what is kept.
 
 mod link;
 mod registry_client;

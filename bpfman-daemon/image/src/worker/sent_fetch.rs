@@ -20,7 +20,7 @@ pub enum FetchQuestion {
         places: Vec<RepositoryPlace>,
         limits: Limits,
     },
-    // Its content follows the answer.
+    // The content of the manifest follows the answer.
     Manifest {
         target: String,
         limit: u64,
