@@ -12,8 +12,8 @@ pub struct CallerMemory {
 const PAGE: u64 = 4096;
 
 impl CallerMemory {
-    /// Names the memory by the calling thread. Another process may have its id once the thread no longer waits: check that
-    /// after each read that a decision depends on.
+    /// Names the memory by the calling thread. Another process may get the thread's id once the thread no
+    /// longer waits: check that it waits after each read that a decision depends on.
     #[must_use]
     pub const fn of(thread: u32) -> Self {
         Self { thread: thread as i32 }
@@ -22,7 +22,7 @@ impl CallerMemory {
     /// Fills a buffer from an address of the caller.
     ///
     /// # Errors
-    /// `EFAULT` if not all bytes can be read, `EPERM` if the caller's memory is not its user's to read.
+    /// `EFAULT` if not all bytes can be read, `EPERM` if the user may not read the caller's memory.
     pub fn read(self, from: u64, to: &mut [u8]) -> io::Result<()> {
         let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
         let remote = libc::iovec { iov_base: from as *mut libc::c_void, iov_len: to.len() };
@@ -86,8 +86,8 @@ pub struct CallerDescriptors {
 const OF_THREAD: libc::c_int = libc::O_EXCL;
 
 impl CallerDescriptors {
-    /// Opens the thread's table of descriptors. Before Linux 6.9 that of its process, which is the same unless the thread
-    /// has one of its own.
+    /// Opens the thread's table of descriptors; before Linux 6.9, the table of its process, which is the same
+    /// unless the thread has its own.
     pub fn of(thread: u32) -> io::Result<Self> {
         Self::open(thread, OF_THREAD).or_else(|_older| Self::open(thread, 0)).or_else(
             |error| match process_of(thread) {

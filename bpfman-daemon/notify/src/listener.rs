@@ -108,14 +108,14 @@ impl Listener {
                 return Ok(result);
             }
             let error = io::Error::last_os_error();
-            // A process that was stopped and continued; the request had no effect, and a lost answer leaves its caller waiting.
+            // Repeat the request after a stop of this process: a lost answer would leave its caller waiting.
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
         }
     }
 
-    /// Waits for a call, which stays in the slot until that is cleared.
+    /// Waits for a call, which stays in the slot until the slot is cleared.
     ///
     /// # Errors
     /// `ENOENT` means that another call may come: the caller of this one is gone.
@@ -125,7 +125,7 @@ impl Listener {
         slot.left().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Returns whether the caller still waits. What was opened by its pid before belongs to the caller, if it does.
+    /// Returns whether the caller still waits. If so, objects opened before by its pid belong to the caller.
     #[must_use]
     pub fn is_waiting(&self, mut id: u64) -> bool {
         self.ioctl(IS_VALID, &raw mut id).is_ok()

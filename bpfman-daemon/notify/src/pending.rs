@@ -46,7 +46,7 @@ impl PendingSlot {
         (raw.id != 0).then(|| raw.into())
     }
 
-    /// Returns the number of the descriptor that the caller was given, without an answer.
+    /// Returns the number of a descriptor that the caller was given for a call that is not answered yet.
     #[must_use]
     pub fn given(&self) -> Option<i32> {
         Some(self.read().given).filter(|number| *number != 0)

@@ -65,7 +65,7 @@ pub fn become_user(rights: &Rights) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid) })?;
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) })?;
-    // The one of the service has keys of root, or of other users' sessions.
+    // The service's keyring has keys of root, or of other users' sessions.
     // SAFETY: the option takes a null pointer.
     let keyring = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
     match io::Error::last_os_error() {

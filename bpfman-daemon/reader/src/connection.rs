@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::memory_limit::MemoryShare;
 
-/// Most answers take one call.
+/// Size of the read buffer, in bytes: most answers take one call.
 const AHEAD: usize = 8 << 10;
 
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use crate::sent::ReaderQuestion;
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// Mostly names of functions and variables.
+/// Maximum size of the facts, in bytes: mostly names of functions and variables.
 const FACTS: usize = 4 << 20;
-/// Zeroed variables take no space in the file.
+/// Maximum size of all contents, in bytes. Zeroed variables count, but take no space in the file.
 const CONTENTS: usize = 96 << 20;
 pub(crate) const PROGRAM: usize = 1 << 20;
-/// Instructions, and a line for each.
+/// Maximum size of a program's lists, in bytes: instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
 /// Result, or the error of the object.
@@ -41,7 +41,7 @@ struct LinkedAhead {
 }
 
 impl FirstAnswer {
-    /// Gives an object to a reader.
+    /// Sends an object to a reader, and receives the first answer.
     pub fn ask(
         connection: &mut ReaderConnection,
         bytes: &[u8],
@@ -83,7 +83,7 @@ impl FirstAnswer {
         self.for_features(features).map(|ahead| ahead.btf.clone())
     }
 
-    /// `None`: the answer has no such program.
+    /// Returns whether a program needs the kernel's types; `None` if the answer has no such program.
     pub fn needs_kernel_types(&self, program: &str) -> Option<bool> {
         Some(self.ahead.as_ref()?.programs.get(program)?.is_none())
     }

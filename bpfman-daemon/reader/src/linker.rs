@@ -132,7 +132,7 @@ pub(crate) struct BusyReader {
 
 #[derive(Debug)]
 enum ReaderState {
-    /// The first answer is of an earlier reader: one is started for the first question that it does not answer.
+    /// The first answer is of an earlier reader: another one starts for the first question beyond it.
     Unneeded(ReaderClient, Arc<[u8]>),
     Busy(BusyReader),
     /// After a failed question: later messages would be ambiguous.
@@ -172,7 +172,7 @@ impl Asked {
         Self { reader, left: Mutex::new(time), charged: None, later }
     }
 
-    /// Asks for the first answer, with its memory.
+    /// Requests the first answer, and charges its memory to `share`.
     pub fn ask_first(
         &self,
         bytes: &[u8],

@@ -9,7 +9,7 @@ use bpfmand_frames::wrong;
 
 /// Limit for all objects together, in charged bytes: a quarter of the daemon's memory limit.
 const ALL: usize = 1 << 30;
-/// Divisor for one object.
+/// Divisor of the limit for one object.
 const SHARE: usize = 4;
 /// Charged bytes per byte of content: it is held as received (or as a load changed it), and once more in parsed form.
 const CONTENT: usize = 2;

@@ -12,7 +12,7 @@ const MAX_OBJECT: usize = 128 << 10;
 /// Memory of all kept objects and answers, as [`MemoryShare`](crate::memory_limit::MemoryShare) charges it, in bytes.
 const MAX_MEMORY: usize = 2 << 20;
 
-/// The oldest comes first.
+/// Kept answers, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct RecentAnswers(Mutex<VecDeque<RecentAnswer>>);
 
@@ -44,7 +44,7 @@ impl RecentAnswers {
         Some(answer)
     }
 
-    /// Keeps an answer if it has all that a load asks.
+    /// Keeps an answer if it has everything that a load needs.
     pub fn add(&self, bytes: Arc<[u8]>, ahead: &LinkAhead, first: Arc<FirstAnswer>) {
         if bytes.len() > MAX_OBJECT || !first.is_complete() {
             return;

@@ -45,7 +45,7 @@ impl From<SentFeatures> for BtfFeatures {
     }
 }
 
-/// The text becomes part of errors and of the log.
+/// Cuts a text that becomes part of errors and of the log.
 pub(crate) fn cut(sentence: String) -> String {
     cut_to(sentence, SENTENCE)
 }

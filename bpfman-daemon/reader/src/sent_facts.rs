@@ -22,7 +22,7 @@ pub(crate) struct SentFacts {
     warnings: Vec<String>,
 }
 
-/// The receiver parses the section name itself, because it decides by the result.
+/// Program of an object. The receiver parses the section name itself, since it decides by the result.
 #[derive(Debug, Serialize, Deserialize)]
 struct SentEntry {
     name: String,
@@ -134,7 +134,7 @@ impl SentFacts {
         self.maps.iter().fold(0, |sum, map| sum.saturating_add(map.initial))
     }
 
-    /// `contents` has the announced size.
+    /// Returns the facts with their contents, which have the announced size.
     pub(crate) fn with(self, contents: &[u8]) -> ObjectFacts {
         let mut left = contents;
         let map = |sent: SentMap| {

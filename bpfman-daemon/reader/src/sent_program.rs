@@ -49,7 +49,7 @@ impl SentProgram {
         self.text.lists()
     }
 
-    /// `lists` has the announced size.
+    /// Returns the program with its lists, which have the announced size.
     pub(crate) fn with(self, lists: &[u8], btf: Option<Arc<[u8]>>) -> LinkedProgram {
         let unresolved = |one: SentUnresolved| Unresolved {
             at: one.at,

@@ -91,7 +91,7 @@ pub fn add_facts<W: io::Write>(answers: &mut Writing<'_, W>, object: &ObjectFile
     answers.content(&contents)
 }
 
-/// Adds what the answer of [`ReaderQuestion::ReadAhead`] has besides.
+/// Adds the rest of the answer of [`ReaderQuestion::ReadAhead`]: BTF, and linked programs.
 pub fn add_linked<W: io::Write>(
     answers: &mut Writing<'_, W>,
     object: &ObjectFile,

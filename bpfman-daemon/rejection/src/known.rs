@@ -1,10 +1,10 @@
 //! Known messages of the kernel's `kernel/bpf/verifier.c` and `btf.c`, Linux 5.10 to 6.18.
 
-/// The first match counts.
+/// Known message. The first match counts.
 pub struct KnownMessage {
     pub pattern: &'static str,
     pub word: &'static str,
-    /// With indexes of holes.
+    /// Meaning, with indexes of holes.
     pub sentence: &'static str,
     pub advice: &'static str,
 }

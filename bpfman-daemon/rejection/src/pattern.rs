@@ -20,7 +20,7 @@ pub fn holes<'a>(pattern: &str, text: &'a str) -> Option<Vec<&'a str>> {
     Some(found)
 }
 
-/// `{0}` is a hole's contents, `{1 in words}` the meaning of the verifier's type name.
+/// Fills in a sentence: `{0}` is a hole's contents, `{1 in words}` the meaning of the verifier's type name.
 pub fn filled(sentence: &str, holes: &[&str]) -> String {
     let mut filled = String::with_capacity(sentence.len());
     let mut rest = sentence;

@@ -60,7 +60,7 @@ impl Rejection {
         }
     }
 
-    /// Parses a log with its program: BTF has file and line for kernels before 6.9, and for logs with an earlier line.
+    /// Parses a log, and takes the source line from the program's BTF: that in the log may be an earlier one.
     #[must_use]
     pub fn read_of(log: &str, text: &ProgramText) -> Self {
         let mut rejection = Self::read(log);

@@ -47,7 +47,7 @@ pub(crate) fn hook(
     }
 }
 
-/// Returns the requirement of programs that may sleep; `None` for a type of which all do.
+/// Returns the requirement of programs that may sleep; `None` for a type whose programs all may.
 pub(crate) const fn sleep(program_type: ProgramType) -> Option<(&'static str, Option<LinuxVersion>)> {
     use ProgramType as T;
     Some(match program_type {

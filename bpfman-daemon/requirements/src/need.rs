@@ -144,7 +144,7 @@ impl ObjectNeeds {
         self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
     }
 
-    /// Returns the programs of unknown types that a plain load would take: what they need is not known.
+    /// Returns the programs of unknown types that a plain load includes: their requirements are unknown.
     pub fn without_type(&self) -> impl Iterator<Item = &str> {
         self.unsupported
             .iter()

@@ -98,7 +98,7 @@ impl KernelView<'_> {
         }
     }
 
-    /// Trampolines find functions by types; probes find them in the list of symbols, which has more.
+    /// Looks for a function: in the types for trampolines, for probes in the list of symbols, which has more.
     fn look_for_function(&self, kind: NeedKind, target: &str) -> Found {
         let target = target.split(['+', ' ']).next().unwrap_or(target);
         let (module, name) = match target.split_once(':') {
@@ -165,7 +165,7 @@ const fn may_be_of_a_module(kind: NeedKind) -> bool {
     matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint | NeedKind::Iterator | NeedKind::StructOps)
 }
 
-/// `None` if the types are not conclusive.
+/// Returns whether the types meet a requirement; `None` if they are not conclusive.
 fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     let among = |enumeration: &str, name: &str| Some(types.enumerators(enumeration)?.contains(&name));
     let upper = || need.name.to_ascii_uppercase();

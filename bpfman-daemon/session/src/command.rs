@@ -17,7 +17,7 @@ use crate::executable::Executable;
 use crate::filter::filter;
 use crate::mounts;
 
-/// Variables by which a user puts libraries of his own into a program, which set-user-id programs ignore too.
+/// Variables by which a user loads own libraries into a program; set-user-id programs ignore them, too.
 const LOADER_VARIABLES: [&[u8]; 2] = [b"LD_", b"GLIBC_TUNABLES"];
 /// Maximum length of the command line in the session's record, in bytes.
 const MAX_LINE: usize = 512;
@@ -57,7 +57,7 @@ fn prepare(
     // No executed program can regain a capability: the filter sets no_new_privs.
     caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
-    // The daemon sends its answer without blocking, on the same open file. Only then does the client send its command.
+    // Wait for the command: until then, the daemon uses the same open file, without blocking.
     let mut command = [PollFd::new(client.stream(), PollFlags::IN)];
     poll(&mut command, None)?;
     client.stream().set_nonblocking(false)?;

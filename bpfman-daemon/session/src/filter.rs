@@ -23,12 +23,12 @@ pub fn filter() -> Vec<sock_filter> {
     for call in [libc::SYS_sendmsg, libc::SYS_sendto] {
         filter.rule(call, &[(0, Condition::Within(ROUTE_SOCKETS.start, ROUTE_SOCKETS.end))], Verdict::Notify);
     }
-    // Programs refuse to run as another user than root, before they try anything.
+    // Claim to be root: many programs refuse to run as another user before they try anything.
     for call in [libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid] {
         filter.rule(call, &[], Verdict::Fail(0));
     }
     filter.rule(libc::SYS_capget, &[], Verdict::Notify);
-    // Without effect since Linux 5.11, and refused to users. A caller that wants to know the old limit gets it.
+    // Claim a success: raising is refused to users, and not needed since Linux 5.11. Queries are allowed.
     let raises = [(1, Condition::Is(libc::RLIMIT_MEMLOCK)), (2, Condition::IsNot(0)), (3, Condition::Is(0))];
     filter.rule(libc::SYS_prlimit64, &raises, Verdict::Fail(0));
     #[cfg(target_arch = "x86_64")]

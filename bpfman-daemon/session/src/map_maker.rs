@@ -16,8 +16,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, waitpid};
 
-/// Rights that the kernel asks for when a map is created. Those of packets are for sockmaps and maps of interfaces; without those of
-/// tracing, programs look up arrays by more instructions.
+/// Rights to create maps. CAP_NET_ADMIN is for sockmaps and maps of interfaces; without CAP_PERFMON, programs
+/// need more instructions to look up arrays.
 const RIGHTS: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 
 /// Calls for messages, memory, and the end.
@@ -46,9 +46,9 @@ const ALLOWED: &[libc::c_long] = &[
 /// Maximum number of times that the process is started for a session.
 const MAX_STARTS: usize = 16;
 
-/// Starts the process, in the cgroup and with the rights of this one, and another one that starts it again when it was killed.
-/// Both end with the last process that has the other end of `alive`. Their parent is the machine's first process: receivers
-/// wait for their children, which are the command's. Returns the process in between, which ends at once and has to be waited for.
+/// Starts the process in this cgroup, and a parent that starts it again when it was killed. Both end with the
+/// last process that has the other end of `alive`. Their own parent is the machine's first process, since a
+/// receiver waits for its children. Returns the process in between, which ends at once: wait for it.
 pub fn start(orders: &UnixListener, alive: &Channel) -> anyhow::Result<u32> {
     if let Some(child) = fork().context("cannot start the process for maps")? {
         return Ok(child);
@@ -61,7 +61,7 @@ pub fn start(orders: &UnixListener, alive: &Channel) -> anyhow::Result<u32> {
 /// Starts the process as often as it is killed. Connections wait at the socket meanwhile.
 fn start_again(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
     close_all_but(&[orders.as_raw_fd(), alive.number()])?;
-    // The kernel ends a process of the cgroup when its maps take the last memory. Not all machines allow it.
+    // When maps take the cgroup's last memory, the kernel kills another process. Some machines forbid this.
     let _refused = std::fs::write("/proc/self/oom_score_adj", "-1000");
     caps::clear(None, CapSet::Inheritable)?;
     caps::set(None, CapSet::Effective, &RIGHTS.into_iter().collect())?;

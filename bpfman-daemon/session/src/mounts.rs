@@ -59,8 +59,8 @@ fn mount_bpffs(at: &Path, rights: &Rights) -> anyhow::Result<()> {
     Ok(chown(at, Some(rights.uid), Some(rights.gid))?)
 }
 
-/// Mounts a folder over debugfs, which only root can enter. It has the events of the view, and the lists of the machine's
-/// tracefs, which an instance lacks.
+/// Mounts a folder over debugfs, since only root can enter debugfs. The folder has the events of the view,
+/// and the lists of the machine's tracefs, which an instance lacks.
 fn show_at_old_place(machines: &fs::File) -> anyhow::Result<()> {
     if !Path::new(DEBUGFS).is_dir() {
         return Ok(());
@@ -86,7 +86,7 @@ fn show_read_only(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(mount_remount(to, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?)
 }
 
-/// Mounts a copy that every user can read: the kernel shows addresses to root only.
+/// Mounts a copy of the symbols that every user can read: the kernel shows addresses to root only.
 fn show_addresses() -> anyhow::Result<()> {
     let text = fs::read(KALLSYMS)?;
     let mut copy = fs::File::create_new(COPY).with_context(|| format!("cannot make {COPY}"))?;
@@ -97,7 +97,7 @@ fn show_addresses() -> anyhow::Result<()> {
     Ok(fs::remove_file(COPY)?)
 }
 
-/// Puts a folder over `/run` that the user can make files in, with everything of the machine's in it.
+/// Mounts a folder over `/run` in which the user can make files, with all entries of the machine's `/run`.
 fn make_run_writable(rights: &Rights) -> anyhow::Result<()> {
     let old = fs::File::open(RUN).with_context(|| format!("cannot open {RUN}"))?;
     let old = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&old));
@@ -114,7 +114,7 @@ fn make_run_writable(rights: &Rights) -> anyhow::Result<()> {
             made.and_then(|()| Ok(mount_bind_recursive(&from, &to)?))
         };
         match placed {
-            // It is gone meanwhile.
+            // The entry is gone meanwhile.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let _empty = if kind.is_dir() { fs::remove_dir(&to) } else { fs::remove_file(&to) };
             }

@@ -21,7 +21,7 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 4] = [
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
 ];
 
-/// Moves this process, which has one thread, to where the client is.
+/// Moves this process, which must have one thread, to the client's cgroups and namespaces.
 pub fn join_client(client: &SessionClient) -> anyhow::Result<()> {
     // Root mounts and writes at paths in the client's mount namespace, which must therefore be the machine's.
     for (name, what) in [("user", "user"), ("pid", "process"), ("mnt", "mount")] {
@@ -77,8 +77,8 @@ pub fn unified_group(connection: &UnixStream) -> anyhow::Result<Option<OwnedFd>>
     Ok(opened.transpose()?)
 }
 
-/// Returns the lines of the client's cgroups in which this process is not: the kernel waits before it moves a process, also to
-/// where that is.
+/// Returns the lines of the client's cgroups in which this process is not: the kernel delays any move of a
+/// process, even to the cgroup that it is in.
 fn others(client: &str, own: &str) -> String {
     let path = |line: &str| line.split_once(':').map(|(_, path)| path.to_owned());
     let own: Vec<_> = own.lines().map(path).collect();

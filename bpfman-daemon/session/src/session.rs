@@ -38,13 +38,13 @@ pub fn run(
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
-    // Held by receivers alone: the process ends with the last of them.
+    // Only receivers hold `alive`: the process for maps ends with the last of them.
     let (alive, watched) = Channel::pair()?;
     let between = map_maker::start(&maps, &watched)?;
     drop((maps, watched));
     let pins = order.keep.then(|| pins_folder(folder, &order.session));
     mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
-    // Before this process inherits processes of children that ended.
+    // Wait for it before this process adopts processes of children that ended.
     waitpid(Pid::from_raw(between.cast_signed()), WaitOptions::empty())?;
     let slots = PendingSlot::several(MAX_CALLS).context("cannot keep calls")?;
     let rights = client.rights.clone();
@@ -107,7 +107,7 @@ fn receive_listener(here: &Channel) -> anyhow::Result<Option<(Listener, CommandF
     }
 }
 
-/// Listens where a daemon, also one that was started again, finds the session. The folder is root's.
+/// Listens on a socket at which a daemon, also a restarted one, finds the session. The folder is root's.
 fn listen(order: &SessionOrder, folder: &Path, extension: &str) -> anyhow::Result<UnixListener> {
     check_name(&order.session)?;
     let path = folder.join(format!("{}.{extension}", order.session));
@@ -117,7 +117,7 @@ fn listen(order: &SessionOrder, folder: &Path, extension: &str) -> anyhow::Resul
     Ok(listener)
 }
 
-/// Iterators that the kernel pins in each bpffs, and does not let go.
+/// Iterators that the kernel pins in each bpffs, and that cannot be removed.
 const OF_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
 
 fn check_name(session: &str) -> anyhow::Result<()> {
@@ -141,7 +141,7 @@ pub fn remove_pins(folder: &Path, session: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
-    // The folder is sticky: only its owner removes what is in it.
+    // The folder is sticky: only its owner can remove its entries.
     chown(&pins, Some(0), Some(0))?;
     // Mount namespaces of other sessions hold the file system, so each pin is removed.
     for entry in entries {
@@ -155,7 +155,7 @@ pub fn remove_pins(folder: &Path, session: &str) -> anyhow::Result<()> {
         removed.with_context(|| format!("cannot remove {}", path.display()))?;
     }
     match unmount(&pins, UnmountFlags::DETACH) {
-        // It is mounted no more.
+        // The folder is not mounted any more.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => {
             return Err(error).with_context(|| format!("cannot unmount {}", pins.display()));

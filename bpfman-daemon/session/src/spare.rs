@@ -14,7 +14,7 @@ use crate::receiver::{Receiver, SessionSockets, enter_sandbox};
 /// Number of kills that a session survives.
 const SPARES: usize = 2;
 
-/// Part of this process in the session.
+/// Role of this process in the session.
 pub enum SessionPart {
     /// The receiver, with its connections to those that stand by.
     Receiver(Vec<Channel>),
@@ -33,7 +33,7 @@ pub struct Spare {
 pub fn fork_line() -> anyhow::Result<SessionPart> {
     let mut spares = Vec::new();
     for _ in 0..SPARES {
-        // Processes of a child that ended become children of this one.
+        // This process adopts the processes of a child that ends.
         set_child_subreaper()?;
         let (receiver, spare) = Channel::pair()?;
         if let Some(child) = fork().context("cannot start the receiver")? {
@@ -45,18 +45,18 @@ pub fn fork_line() -> anyhow::Result<SessionPart> {
     Ok(SessionPart::Receiver(spares))
 }
 
-/// Gives those that stand by all that a successor needs. It waits in their sockets, whatever becomes of the receiver.
+/// Sends the spares all that a successor needs. The messages stay in their sockets if the receiver is killed.
 pub fn hand_up(spares: &[Channel], process: u32, listener: &Listener) -> std::io::Result<()> {
     spares.iter().try_for_each(|spare| spare.send(process, &[], &[listener.as_fd()]))
 }
 
 impl Spare {
-    /// Returns the number of its descriptor.
+    /// Returns the number of the connection's descriptor.
     pub fn number(&self) -> RawFd {
         self.receiver.number()
     }
 
-    /// Waits for the end of the child, and serves in its place if that was killed. Returns an exit status.
+    /// Waits for the end of the child, and takes its place if it was killed. Returns an exit status.
     pub fn stand_by(self, sockets: SessionSockets, slots: Vec<PendingSlot>) -> anyhow::Result<i32> {
         let ended = waitpid(Pid::from_raw(self.child.cast_signed()), WaitOptions::empty())?;
         if let Some(status) = ended.and_then(|(_, status)| status.exit_status()) {

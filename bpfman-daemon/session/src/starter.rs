@@ -22,7 +22,7 @@ pub fn run(folder: &Path) -> anyhow::Result<Infallible> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root can start commands of other users");
     }
-    // Its thousands of files take a slow machine seconds, once after a boot: no session waits for that.
+    // Open it before any session: its thousands of files take a slow machine seconds, once per boot.
     if let Err(error) = tracing_view::open() {
         eprintln!("bpfman-session: no view of tracefs yet: {error}");
     }

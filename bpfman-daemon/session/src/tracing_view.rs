@@ -61,7 +61,7 @@ fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Adds permissions. Some events have no id.
+/// Adds permissions to a file. A missing one is skipped: some events have no id.
 fn add(path: &Path, mode: u32) -> io::Result<()> {
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

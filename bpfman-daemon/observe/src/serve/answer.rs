@@ -20,7 +20,7 @@ const PATH: &str = "/metrics";
 
 const HEAD: usize = 16 << 10;
 
-/// `refusal` is the reason why this client lacks permission.
+/// Answers a connection's request; `refusal` is the reason why the client lacks permission.
 pub async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     scrapes: Arc<Scrapes>,

@@ -90,7 +90,7 @@ impl TlsIdentity {
             return;
         }
         let checked = self.files.checked(&*self.workers);
-        // Without a worker nothing is known of the files: they are looked at again.
+        // Without a worker, the files are unchecked: check them again at the next call.
         if !matches!(checked, Err(TlsFileError::Worker(_))) {
             self.stamps = stamps;
         }

@@ -104,7 +104,7 @@ async fn begin_tls(
     client: TcpStream,
 ) -> io::Result<(UnixStream, Option<OwnedFd>)> {
     let client = client.into_std()?;
-    // The worker waits for each step.
+    // The worker reads and writes in blocking mode.
     client.set_nonblocking(false)?;
     let mut connection = WorkerConnection::new(workers.start_tls(Some(client.as_fd()))?)?;
     drop(client);

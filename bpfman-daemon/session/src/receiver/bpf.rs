@@ -50,7 +50,7 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Resul
     let netns = needs_namespace(number, &attr).then(|| call.pass_netns()).transpose()?;
     call.check_waiting()?;
     let request = CallRequest::Bpf { command: number, fields: copied.values, netns };
-    // The others change something that has no descriptor.
+    // Other calls change something that stays if the daemon ends.
     let may_repeat = layout.returns.is_some() || !layout.written.is_empty();
     let answer = daemon.ask(call, &request, may_repeat, &copied.buffers)?;
     let mut buffers = answer.buffers.into_iter();

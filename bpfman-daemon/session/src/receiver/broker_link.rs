@@ -47,7 +47,7 @@ impl BrokerLink {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over each daemon that connects. Only root reaches the socket.
+    /// Switches to each daemon that connects. Only root reaches the socket.
     pub fn accept_daemons(&self) {
         while let Ok((connection, _)) = self.returns.accept() {
             if !socket_peercred(&connection).is_ok_and(|peer| peer.uid.is_root()) {

@@ -54,7 +54,7 @@ impl<'a> WaitingCall<'a> {
         }
     }
 
-    /// Returns the descriptor that an earlier receiver gave the caller, without an answer.
+    /// Returns the descriptor that an earlier receiver gave the caller before it was killed.
     pub fn given(&self) -> Option<i64> {
         self.slot.given().map(i64::from)
     }
@@ -154,7 +154,7 @@ impl<'a> WaitingCall<'a> {
         number: Option<u32>,
     ) -> Result<CallOutcome, Errno> {
         let id = self.notification.id;
-        // Not in one step with the answer: if this process is killed in the middle of that, the caller's call returns 0.
+        // Not in one step with the answer: a kill in the middle of that step would let the call return 0.
         let given = self.listener.give(id, descriptor.as_fd(), close_on_exec, number)?;
         self.slot.keep_given(given);
         Ok(CallOutcome::Value(given.into()))

@@ -1,4 +1,4 @@
-//! `BPF_OBJ_GET_INFO_BY_FD`: the kernel blanks the code of programs for users.
+//! `BPF_OBJ_GET_INFO_BY_FD`: of programs, the kernel shows users no code.
 
 use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Errno, INFO_PARTS, PROGRAM_INFO};
 

@@ -27,7 +27,7 @@ pub fn reap(client: &ClientLink, process: u32) -> anyhow::Result<i32> {
                 _ => return Err(error.into()),
             },
         };
-        // Before it is reaped: after a kill of this process in between, a successor sends it again.
+        // Send it before the child is reaped: after a kill in between, a successor sends it again.
         if ended.process == process {
             client.send_end(&ended.status.map_or_else(SessionMessage::Killed, SessionMessage::Exited));
         }

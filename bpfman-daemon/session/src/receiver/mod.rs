@@ -65,7 +65,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Creates the receiver of the command `process`. A slot with a call was left by an earlier receiver.
+    /// Creates the receiver of the command `process`. Slots may have calls of an earlier receiver.
     pub fn new(
         listener: Listener,
         process: u32,
@@ -169,7 +169,7 @@ struct DaemonAccess<'a> {
 }
 
 impl DaemonAccess<'_> {
-    /// Returns a number of a socket for routes that the caller does not use.
+    /// Returns a number for a socket for routes that the caller does not use.
     fn free_route_number(&self, call: &mut WaitingCall<'_>) -> Result<u32, Errno> {
         let numbers = filter::ROUTE_SOCKETS;
         for _ in numbers.clone() {
@@ -183,7 +183,7 @@ impl DaemonAccess<'_> {
         Err(Errno(libc::EMFILE))
     }
 
-    /// Sends a request with what the caller passes on. The client is shown the reason of a refusal.
+    /// Sends a request with the caller's descriptors, and shows the client the reason of a refusal.
     fn ask(
         &mut self,
         call: &WaitingCall<'_>,

@@ -25,12 +25,12 @@ pub fn open(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Result
     let number = daemon.free_route_number(call)?;
     match call.give(&socket, socket_type & libc::SOCK_CLOEXEC != 0, Some(number)) {
         Ok(outcome) => Ok(outcome),
-        // Its limit of open files is below these numbers: a socket of its own can only ask questions.
+        // The caller's limit of open files is below these numbers: let it have a socket for queries only.
         Err(_) => Ok(call.leave_to_kernel()),
     }
 }
 
-/// Sends what attaches programs; the kernel itself takes everything else, without rights.
+/// Sends messages that attach programs; all others go to the kernel, without rights.
 pub fn send(
     call: &mut WaitingCall<'_>,
     daemon: &mut DaemonAccess<'_>,
