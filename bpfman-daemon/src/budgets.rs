@@ -25,8 +25,8 @@ use crate::policy::PolicySource;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
-/// Windows without measuring after one that counted breakpoints: this many and up to as many more, so that no tenant knows
-/// when the next one begins.
+/// Minimum pause after a window that counted breakpoints, in windows. A random number is added, so that no
+/// tenant knows when the next window begins.
 const PAUSE: u32 = 5;
 /// Maximum number of remembered failures; each is logged once.
 const MAX_REMEMBERED: usize = 1_000;
@@ -97,7 +97,7 @@ impl Budgets {
         Self { seat: Arc::new(seat), measures }
     }
 
-    /// Call it after each change of the records, without the engine's lock, and every second, for policy changes.
+    /// Enforces limits. Call it after each change of records, without the engine's lock, and every second.
     pub fn poll(&self) {
         let resting = self.seat.lock();
         if !resting.as_ref().is_some_and(Worker::is_needed) {
@@ -114,7 +114,7 @@ impl Budgets {
         self.seat.stop.store(true, Ordering::Relaxed);
     }
 
-    /// The daemon must not exit when idle while CPU time is measured: limits would no longer apply.
+    /// Returns whether CPU time is measured. The daemon must then not exit when idle: no limit would apply.
     pub fn measures(&self) -> bool {
         self.measures.load(Ordering::Relaxed)
     }
@@ -259,9 +259,9 @@ impl Worker {
         self.engine.forget_warnings_but(&over);
         if !is_for_limits {
             self.rest();
-            // A pause is no rest: the daemon must not exit when idle.
+            // Measuring continues after the pause: the daemon must not exit when idle.
             self.measures.store(true, Ordering::Relaxed);
-            // A probe that was detached may be attached again at once.
+            // Short if a limit was exceeded: a detached probe may be attached again at once.
             let pause = window * if over.is_empty() { PAUSE + up_to(PAUSE + 4) } else { up_to(2) };
             self.pause = Some(Instant::now() + pause);
             return Some(pause);

@@ -12,7 +12,7 @@ pub fn find_user(user: &str) -> Option<u32> {
     in_groups(&std::fs::read_to_string(USERS).ok()?, user)
 }
 
-/// Names are looked up in `/etc/group` only: a directory service may not be available when the daemon starts.
+/// Returns a group's number. Names are looked up in `/etc/group` only: a directory service may not run yet.
 pub fn find(group: &str) -> anyhow::Result<u32> {
     if group.bytes().all(|byte| byte.is_ascii_digit()) && !group.is_empty() {
         let number: u32 = group.parse().with_context(|| format!("\"{group}\" is no group's number"))?;
@@ -42,7 +42,7 @@ pub fn by_name(text: &str) -> HashMap<&str, u32> {
     found
 }
 
-/// The third field of a name's line: both files have the number there.
+/// Returns the third field of a name's line, which is the number in both files.
 fn in_groups(text: &str, name: &str) -> Option<u32> {
     let entries = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     entries.filter(|fields| fields[0] == name).find_map(|fields| fields.get(2)?.parse().ok())

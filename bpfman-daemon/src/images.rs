@@ -202,7 +202,7 @@ impl Images for RegistryImages {
     fn revocation(&self, program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         let evidence = match &program.source {
             SourceRecord::Image { evidence, .. } => evidence,
-            // Treated as without a policy, since only root loads files.
+            // Without a known policy, files are not checked, since only root loads them.
             SourceRecord::File { .. } | SourceRecord::Adopted { .. } if self.refresh().is_some() => {
                 return Ok(None);
             }

@@ -89,7 +89,7 @@ pub fn settings(
         Some(path) => (path.as_path(), true),
         None => (Path::new(AUTH), false),
     };
-    // The file can name programs that the daemon runs, so that it must be root's.
+    // The file can name programs that the daemon runs, so it must be root's.
     let auth = match read_root_file(path) {
         Ok(text) => Some(AuthFile::parse(&text).with_context(|| format!("passwords {}", path.display()))?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => None,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "break-glass";
 const MAX_CHARACTERS: usize = 512;
 
-/// Two files: the one in the state folder survives a reboot, the one in the runtime folder needs no disk space.
+/// Two files: the one of the state folder survives a reboot, the one of the runtime folder needs no disk.
 #[derive(Clone, Debug)]
 pub struct Marker {
     files: [PathBuf; 2],
@@ -19,7 +19,7 @@ impl Marker {
         Self { files: [state.join(NAME), runtime.join(NAME)] }
     }
 
-    /// An empty file counts, since writing to a full disk creates one, and so does a file that cannot be examined.
+    /// Returns the reason if a file exists or cannot be examined. It may be empty: a full disk takes no text.
     pub fn read(&self) -> Option<String> {
         let there = self.files.iter().filter(|file| {
             fs::symlink_metadata(file).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
@@ -39,7 +39,7 @@ impl Marker {
             let opened = options.open(file);
             match opened {
                 Ok(mut opened) => {
-                    // An empty file is enough, so that a failed write is ignored.
+                    // A failed write is ignored, since an empty file is enough.
                     let _no_room = writeln!(opened, "{text}").and_then(|()| opened.sync_all());
                     let _no_room = file.parent().map(|folder| fs::File::open(folder)?.sync_all());
                     written.push(file.as_path());

@@ -140,7 +140,7 @@ fn lock(fs_root: &Path) -> anyhow::Result<Option<File>> {
     let folder = match File::open(&path) {
         Ok(folder) => folder,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // No daemon has run since the bpffs was mounted, so that any open file serves as the lock.
+            // No daemon has run since the bpffs was mounted: any open file can serve as the lock.
             return Ok(Some(File::open("/")?));
         }
         Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),

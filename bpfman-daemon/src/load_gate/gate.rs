@@ -27,7 +27,7 @@ const MAX_ENTRIES: usize = 256;
 
 type Handle = <LinuxKernel as KernelObjects>::Handle;
 
-/// Gate attached by this process: while that of an earlier one was open, others may have obtained writable descriptors.
+/// Gate that this process attached. Older ones are not reused: others may hold descriptors of their maps.
 struct Standing {
     programs: Vec<ProgramId>,
     maps: BTreeMap<&'static str, Handle>,

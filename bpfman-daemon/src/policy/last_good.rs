@@ -41,7 +41,7 @@ impl LastGoodCopy {
         &self.path
     }
 
-    /// An error if the copy is damaged, can be changed by others, has a newer format, or belongs to another file.
+    /// Reads the copy. Fails if it is damaged, writable by others, of a newer format, or of another file.
     pub fn read(&self, policy: &Path) -> io::Result<Option<AcceptedPolicy>> {
         let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
             Ok(read) => read,
@@ -70,7 +70,7 @@ impl LastGoodCopy {
         self.sync_folder()
     }
 
-    /// Without a copy, only root has access while the file has a mistake. An error if the removal may not be durable.
+    /// Removes the copy: a mistake then leaves access to root only. Fails if the removal may not be durable.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

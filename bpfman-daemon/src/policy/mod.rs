@@ -352,7 +352,7 @@ const NODE_AGENT_VERBS: [AccessVerb; 6] = [
     AccessVerb::Replace,
     // Runs during a rollout's soak, and CPU times of its metrics.
     AccessVerb::Trace,
-    // Counters of the hooks that a soak looks at.
+    // Counters of hooks during a soak.
     AccessVerb::Settings,
 ];
 

@@ -74,8 +74,8 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Returns all mistakes: another version may know more options. Users and groups that no longer exist match no caller, and
-    /// keys and roots that an earlier version accepted although they are broken verify nothing.
+    /// Parses texts that were accepted once; fails with all mistakes, since versions know different options.
+    /// Users and groups that are gone match no caller; keys and roots that are broken verify nothing.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {

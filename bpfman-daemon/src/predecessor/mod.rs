@@ -22,7 +22,7 @@ use state::PredecessorState;
 
 const SOON: Duration = Duration::from_secs(2);
 const DATABASE: &str = "db";
-/// Name of that folder once its programs can be taken over.
+/// Name of the database's folder once its programs can be taken over.
 const SET_ASIDE: &str = "db.v0.6";
 const BYTECODE: &str = "v0.6";
 

@@ -17,7 +17,7 @@ pub struct Identification {
 }
 
 impl Identification {
-    /// The owners of parent groups are read only once, since a process may load programs often.
+    /// Returns an event's cgroup. Owners of parent groups are read once, since a process may load often.
     fn group(&mut self, event: &RadarEvent, lines: &str) -> Option<GroupPath> {
         let path = unified_cgroup_of(lines);
         // If a version 1 hierarchy groups the processes, that path counts, and the id is of another hierarchy.

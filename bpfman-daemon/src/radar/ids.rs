@@ -37,7 +37,7 @@ pub struct ChangedId {
 }
 
 impl KnownIds {
-    /// An object seen less than twice is not reported, unless an event showed that a third party created it.
+    /// Returns changes. An object seen once is not reported, unless an event showed a third party making it.
     pub fn look(
         &mut self,
         kernel: &LinuxKernel,

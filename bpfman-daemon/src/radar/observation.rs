@@ -192,7 +192,7 @@ impl RadarWatch {
     }
 }
 
-/// The process start is unknown: one with the same id is the caller only if it already existed at that time.
+/// Returns a flood's first call. Its process start is unknown: a process of the id must exist by then.
 fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
     RadarEvent {
         time: count.first,

@@ -72,7 +72,7 @@ impl WorkerProcesses {
         };
         let starter =
             command.spawn().with_context(|| format!("cannot start {}", program.path().display()))?;
-        // It holds the other end of the socket, whose close would show that the starter ended.
+        // Close the starter's end of the socket here: otherwise, the end of the starter would go unnoticed.
         drop(command);
         check_version(program.path(), &ours)?;
         let (verifier_ahead, reader_ahead, types) = Default::default();
@@ -90,9 +90,9 @@ impl WorkerProcesses {
 
     pub fn starter_ends(&self) -> io::Result<impl Future<Output = ()> + use<>> {
         let orders = UnixStream::from(self.orders.try_clone()?);
-        // Sending requests never blocks, so that the flag does not affect them.
+        // Sending requests never blocks, so the flag does not affect them.
         orders.set_nonblocking(true)?;
-        // The starter never writes, so that a readable socket means its exit.
+        // The starter never writes, so a readable socket means its exit.
         let orders = tokio::net::UnixStream::from_std(orders)?;
         Ok(async move {
             let _ended = orders.readable().await;

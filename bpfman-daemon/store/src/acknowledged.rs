@@ -45,7 +45,7 @@ impl AcknowledgedFile {
         }
     }
 
-    /// Complete and synced before the file gets its name.
+    /// Creates the file, complete and synced before it gets its name.
     pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<AcknowledgedFile, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
@@ -68,7 +68,7 @@ impl AcknowledgedFile {
         Ok(AcknowledgedFile { file, path, synced })
     }
 
-    /// Must be called before the commit is acknowledged.
+    /// Records the number of a commit. Call it before the commit is acknowledged.
     pub(crate) fn record(&self, number: u64) -> Result<(), StorageError> {
         self.file
             .write_all_at(&to_slot(number), number % SLOTS * SLOT)

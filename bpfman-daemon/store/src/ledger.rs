@@ -90,7 +90,7 @@ impl Ledger {
         self.ensure_open().map_err(|error| (CommitOutcome::Unknown, engine_part(error)))?;
         let (next, changes) =
             self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
-        // Checked before the commit and after it, when the writes may not have reached the disk.
+        // Checked before the commit, and again after it, since its writes may not have reached the disk.
         durable::refuse_read_only(&self.folder)
             .map_err(|error| (CommitOutcome::NotApplied, Arc::new(error)))?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
@@ -155,7 +155,7 @@ impl Ledger {
         StorageError::Damaged { path: self.folder.clone(), why }
     }
 
-    /// After an I/O error, neither the library nor the caller knows what reached the disk: the database is read back.
+    /// Reads the database back: after an I/O error, neither library nor caller knows the disk's contents.
     fn failed(&mut self, attempted: u64, error: StorageError) -> Failure {
         self.engine = None;
         let outcome = match self.ensure_open() {
@@ -169,7 +169,7 @@ impl Ledger {
         (outcome, Arc::new(error))
     }
 
-    /// The next call reads the database back from disk.
+    /// Closes the database: the next call reads it back from disk.
     pub(crate) fn distrust(&mut self) {
         self.engine = None;
     }

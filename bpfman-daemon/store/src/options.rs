@@ -19,7 +19,7 @@ pub struct Migration {
     pub run: fn(&Snapshot, &mut Batch) -> Result<(), MigrationError>,
 }
 
-/// Called again whenever a failed commit made the contents on disk unknown.
+/// Function that opens the engine, also again when a failed commit made the contents on disk unknown.
 pub(crate) type OpenEngine = Box<dyn FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send>;
 
 /// Location and settings of a store.

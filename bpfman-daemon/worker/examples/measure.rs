@@ -1,6 +1,6 @@
 //! Measures the cost of images: a cold pull, a warm load, fifty concurrent loads, and the memory of a large pull.
 //!
-//!     cargo run --release -p bpfmand-image --example measure
+//!     cargo run --release -p bpfman-worker --example measure
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at what it did not expect")]
 

@@ -59,7 +59,7 @@ fn pass(mut tls: ServerConnection, mut daemon: &UnixStream, mut client: &TcpStre
             let state = match tls.process_new_packets() {
                 Ok(state) => state,
                 Err(error) => {
-                    // The reason, as far as the protocol has one.
+                    // Send the client the reason, if the protocol has one for it.
                     let _gone = tls.write_tls(&mut client);
                     return Err(io::Error::other(error));
                 }

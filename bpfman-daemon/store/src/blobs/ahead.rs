@@ -36,7 +36,7 @@ struct Order {
 pub struct WriterThread(Mutex<Option<SyncSender<Order>>>);
 
 impl WriterThread {
-    /// Returns `None` if no thread can be started.
+    /// Starts to store contents; `None` if no thread can be started.
     pub fn put(&self, folder: &Arc<BlobFolder>, blob: &Blob) -> Option<BlobAhead> {
         let (done, stored) = sync_channel(1);
         let order = Order { folder: Arc::clone(folder), blob: blob.clone(), done };

@@ -73,7 +73,7 @@ impl BlobFolder {
         sync().map_err(fail("keep bytecode in", &path))
     }
 
-    /// Compares only the length, once no other load writes the file.
+    /// Returns whether a file of this length exists, once no other load writes the file.
     fn has(&self, blob: &Blob) -> bool {
         let _writing = self.writing.take(blob.id());
         let length = blob.bytes().len() as u64;
@@ -97,8 +97,8 @@ impl BlobFolder {
         let mut write = || -> io::Result<()> {
             let mut file = File::create(&draft)?;
             file.write_all(bytes)?;
-            // With its name first, the journal of most file systems commits both at once. Existing contents are replaced
-            // by durable ones only.
+            // Rename first, then sync: the journal of most file systems commits both at once. An existing
+            // file is replaced only by a synced one.
             if durably && renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE).is_ok() {
                 written = path;
                 file.sync_all()?;

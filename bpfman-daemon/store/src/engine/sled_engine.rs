@@ -17,7 +17,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 
 pub struct SledEngine {
     db: Option<sled::Db>,
-    /// Syncing any descriptor of a file syncs the file.
+    /// Descriptor to sync the log: the kernel syncs a file by any of its descriptors.
     log: File,
     path: PathBuf,
 }

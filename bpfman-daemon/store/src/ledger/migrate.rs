@@ -7,7 +7,7 @@ use crate::engine::EngineKind;
 use crate::error::StoreError;
 use crate::{Batch, Migration};
 
-/// An empty database beside the other engine's would look like the loss of all records.
+/// Refuses a folder of the other engine: an empty database beside it would look like the loss of all records.
 pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(), StoreError> {
     let found = EngineKind::ALL.into_iter().find(|kind| *kind != wanted && kind.path(folder).exists());
     match found {

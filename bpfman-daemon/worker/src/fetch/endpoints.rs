@@ -129,7 +129,7 @@ impl RegistryEndpoints {
     }
 }
 
-/// Only the last one's error is returned: the registry itself comes last.
+/// Error of the last address that failed. The registry itself comes after its mirrors.
 #[derive(Default)]
 struct Failures {
     last: Option<ImageError>,

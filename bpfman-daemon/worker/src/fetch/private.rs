@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Follows IANA's special-purpose registries. Embedded IPv4 addresses count: their destination depends on the network.
+/// Returns whether IANA's special-purpose registries list an address, or an IPv4 address embedded in it.
 pub(crate) fn is_private_address(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_private_v4(address),

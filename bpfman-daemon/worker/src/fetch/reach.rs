@@ -30,7 +30,7 @@ impl RegistryReach {
         Some(Self { origin, others, proxies, plain_http, registry_is_private })
     }
 
-    /// The request carries the caller's password, and the registry gets the answer.
+    /// Checks a token service: the request carries the caller's password, and the registry gets the answer.
     pub(crate) fn token_from(&self, realm: &Url) -> Result<(), AuthorizationError> {
         let to = shown(realm);
         if !realm.username().is_empty() || realm.password().is_some() {
@@ -49,8 +49,8 @@ impl RegistryReach {
         Ok(())
     }
 
-    /// Follows within one origin, to a configured host, or by TLS to a host that is not a private address literal. The
-    /// resolver checks the addresses of names at connection time.
+    /// Returns whether to follow a redirect: within one origin, to a configured host, or by TLS to a host
+    /// that is not a private address literal. The resolver checks the addresses of names at connection time.
     pub(crate) fn redirects(&self, from: &Url, to: &Url) -> bool {
         from.origin() == to.origin()
             || self.is_named(to) && (to.scheme() == "https" || self.plain_http)
@@ -106,7 +106,7 @@ fn site(host: &str) -> Option<Vec<&str>> {
     })
 }
 
-/// Path and query may contain a token.
+/// Returns the address without path and query, which may contain a token.
 pub(crate) fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())

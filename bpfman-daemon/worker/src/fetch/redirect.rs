@@ -4,7 +4,7 @@ use reqwest::redirect::Policy;
 
 use super::reach::{RegistryReach, shown};
 
-/// Registries use one, to their storage.
+/// Maximum number of redirects. Registries use one, to their storage.
 const MAX_REDIRECTS: usize = 4;
 
 #[derive(Debug, thiserror::Error)]

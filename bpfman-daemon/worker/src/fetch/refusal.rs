@@ -5,7 +5,7 @@ use bpfmand_image::Limits;
 
 use super::pace::TransferPace;
 
-/// If the body does not arrive, the status suffices.
+/// Reads a refusal. If the body does not arrive, the status suffices.
 pub(crate) async fn read(mut response: Response, limits: &Limits) -> RegistryAnswer {
     let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
     while let Ok(Some(piece)) = response.chunk().await {

@@ -13,12 +13,12 @@ use reqwest::header::HeaderMap;
 pub(crate) const TRIES: u32 = 3;
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// Retries while the registry or a proxy is busy or restarting; a status about content or credential is final.
+/// Returns whether the registry or a proxy is busy or restarting. Other statuses are final.
 pub(crate) fn status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Retries if the connection failed, not the request. An untrusted certificate is final.
+/// Returns whether the connection failed, not the request. An untrusted certificate is final.
 pub(crate) fn error(error: &reqwest::Error) -> bool {
     !error.is_redirect() && !error.is_builder() && tls_failure(error) != Some(TlsFailure::Certificate)
 }
@@ -27,12 +27,12 @@ pub(crate) fn pause(next: u32) -> Duration {
     Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1))
 }
 
-/// Returns `None` for a longer delay than the caller can wait: an earlier attempt would only count against it.
+/// Returns the delay; `None` if the caller cannot wait so long: an earlier attempt would count against it.
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| retry_after(headers, SystemTime::now()));
     match asked.map(Duration::from_secs) {
         Some(asked) if asked > MAX_DELAY => None,
-        // A clock that is ahead makes each date one that has passed.
+        // If this clock is ahead, the registry's date has passed.
         Some(asked) => Some(asked.max(pause(next))),
         None => Some(pause(next)),
     }

@@ -48,7 +48,7 @@ pub(super) async fn find<S: SignatureSource>(
 
 /// Unanswered requests after which a search ends: each may take as long as the registry likes.
 const MAX_FAILURES: usize = 3;
-/// Several times the size of a signature with certificates.
+/// Maximum size of a signature, in bytes: several times that of one with certificates.
 const SIGNATURE: usize = 64 << 10;
 
 struct Search<'a, S> {
@@ -86,7 +86,7 @@ impl<S: SignatureSource> Search<'_, S> {
         self.failures >= MAX_FAILURES
     }
 
-    /// The tag names the digest; the payloads are checked for it later.
+    /// Reads cosign's tag, which names the digest. Payloads are checked for the digest later.
     async fn tag(&mut self) -> Result<(), ImageError> {
         let tag = signature_tag(self.digest);
         let Some(bytes) = self.manifest(&tag).await? else { return Ok(()) };
@@ -117,7 +117,7 @@ impl<S: SignatureSource> Search<'_, S> {
         self.candidates(candidates).await
     }
 
-    /// The artifact type in the list is not used: cosign 3 writes a wrong one.
+    /// Reads listed documents. The artifact type in the list is not used: cosign 3 writes a wrong one.
     async fn candidates(&mut self, candidates: Vec<Descriptor>) -> Result<(), ImageError> {
         let mut seen = BTreeSet::new();
         let candidates: Vec<_> =

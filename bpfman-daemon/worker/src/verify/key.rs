@@ -9,7 +9,7 @@ pub(super) fn spki(key: &TrustedKey) -> DerPublicKey {
     DerPublicKey::from_bytes(key.spki())
 }
 
-/// Returns the key of a list that made the signature. Errors: none did; a damaged key is named, since it may be the one.
+/// Returns the key of a list that made the signature. An error names a damaged key, as it may be that one.
 pub(super) fn maker<'k>(
     keys: &'k [TrustedKey],
     message: &[u8],
