@@ -8,8 +8,8 @@ use bpfman_model::Glob;
 
 use crate::BadPattern;
 
-/// Pattern of images: `registry.example.com/network/*`. Registry and repository are compared separately, so that no
-/// repository of another registry can look like this one. `*` alone matches all images.
+/// Pattern of images: `registry.example.com/network/*`. Registry and repository are compared separately: a
+/// pattern never matches a repository of another registry. `*` alone matches all images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     registry: Glob,

@@ -29,7 +29,7 @@ pub enum AccessObject<'a> {
     Netns {
         /// File of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// True if it is certainly the caller's own.
+        /// True if the namespace is certainly the caller's own.
         in_callers_netns: bool,
     },
     /// Hooks of all matching interfaces, present and future.
@@ -71,7 +71,7 @@ pub enum AccessObject<'a> {
     Instructions {
         /// SHA-256, as hexadecimal digits.
         digest: &'a str,
-        /// Lists of recorded programs that have it.
+        /// Lists of recorded programs that contain the digest.
         listed: &'a [PathBuf],
     },
 }

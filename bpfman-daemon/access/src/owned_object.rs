@@ -15,7 +15,7 @@ pub enum OwnedObject<'a> {
     Link(LinkId),
     /// An attachment to all matching interfaces.
     Matching(MatchingId),
-    /// Program that uses the map of the call. A right over a map is a right over all its users.
+    /// Program that uses the map of the call. A call on a map needs the right over all programs that use it.
     MapUser(ProgramId),
     /// Maps of a program, all of which the call shares.
     MapsOf(ProgramId),

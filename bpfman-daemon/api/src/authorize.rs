@@ -22,7 +22,7 @@ use crate::{audit, status};
 pub trait AccessSource: Send + Sync {
     /// Returns the grants in force now.
     fn policy(&self) -> Arc<AccessPolicy>;
-    /// Returns what is wrong with their file.
+    /// Returns the state of the grants' file.
     fn health(&self) -> PolicyHealth {
         PolicyHealth::default()
     }
@@ -38,11 +38,11 @@ pub struct PolicyHealth {
     pub mistakes: Option<String>,
     /// Policy that is in force instead, and the consequences.
     pub in_force: String,
-    /// True if no policy is in force, so that only root may do anything.
+    /// True if no policy is in force: only root may do anything.
     pub is_unknown: bool,
     /// Reason why the policy in force is not kept for the next start.
     pub copy_failure: Option<String>,
-    /// Time of the file's removal, if it was removed and there is none.
+    /// Time of the file's removal; `None` if there is a file, or never was one.
     pub removed: Option<String>,
     /// Reason why earlier ranges of subordinate users are in use, if the files cannot be read.
     pub users_failure: Option<String>,

@@ -56,7 +56,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
             }
-            // No permission was checked, so it covers no link.
+            // No permission over members was checked, so none is covered.
             None => Some(Vec::new()),
         };
         let owner = permit.owner.clone();

@@ -77,7 +77,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
     })
 }
 
-/// Parses a change of a link. `family` is that of its verdicts; `None` for links without a proceed-on set.
+/// Parses a change of a link. `family`: the family of its verdicts; `None` without a proceed-on set.
 pub fn update(
     request: wire::UpdateLinkRequest,
     family: Option<VerdictFamily>,

@@ -86,7 +86,7 @@ fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
     }
 }
 
-/// Sets rates: runs since an earlier observation, by the time between. Members that were not in both have none.
+/// Sets rates per second, by the runs since an earlier observation, of members that were in both.
 pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &HookView, time: Duration) {
     let (Some(chain), Some(before)) = (&shown.chain, &earlier.chain) else { return };
     let before: BTreeMap<u32, u64> = before

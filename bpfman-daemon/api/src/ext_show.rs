@@ -13,7 +13,7 @@ use bpfmand_engine::{
 
 use crate::show;
 
-/// Converts a program, with the owner of one that the daemon does not manage.
+/// Converts a program. `owner` is for a program that the daemon does not manage.
 pub fn program(
     program: &ProgramDetails,
     (maps, links): (Vec<MapDetails>, Vec<LinkDetails>),

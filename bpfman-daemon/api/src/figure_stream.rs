@@ -139,7 +139,7 @@ impl<K: Kernel> Api<K> {
 }
 
 impl Wanted {
-    /// Converts a reading. `told` is the one before, for a stream of changes.
+    /// Converts a reading. `told` is the reading before, for a stream of changes.
     fn show(
         &self,
         (figures, owners): (&Figures, &ObjectOwners),

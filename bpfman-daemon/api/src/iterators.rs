@@ -28,7 +28,7 @@ pub const READING_BOUNDS: ReadingBounds = ReadingBounds { most: READINGS, most_o
 pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<IteratorStream, Status> {
     let place = api.readings.enter(permit.account)?;
     let (sender, stream) = mpsc::channel(AHEAD + 1);
-    // Reserve room for a failure at the start: it tells a slow client that the output is incomplete.
+    // Reserve room for a failure at the start: without it, a slow client could take a part for the whole.
     let last_place = sender
         .clone()
         .try_reserve_owned()

@@ -27,7 +27,7 @@ impl<K: Kernel> Drop for HeldLease<K> {
 
 pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
 
-/// Grants a lease that ends with the stream. The engine's periodic check for expired objects does the rest.
+/// Grants a lease that ends with the stream. The engine then removes its objects at the next periodic check.
 pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
     let id = api.engine.hold_client_lease(permit.uid, permit.account).map_err(|LeasesTaken { all, own }| {
         status::busy(format!(

@@ -21,7 +21,7 @@ use crate::status::{denied, invalid};
 
 pub type MapStream = ReceiverStream<Result<wire::ReadMapResponse, Status>>;
 
-/// Maximum entries and bytes of one reading. It stays in memory until the client has received it.
+/// Maximum entries and bytes of one reading, which stays in memory until the client has received it.
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 4 << 20;
 /// Limits of concurrent streams: a client has one for each map that it follows.

@@ -39,7 +39,7 @@ impl<K: Kernel> Api<K> {
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
     }
 
-    /// Refuses a writable descriptor of a map that no caller may write, or that leads to objects that this one may not.
+    /// Refuses a writable descriptor of a map that no caller may write, or that leads to objects of others.
     async fn authorize_handing_over(
         &self,
         permit: &Permit,

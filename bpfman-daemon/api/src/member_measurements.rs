@@ -89,7 +89,7 @@ struct MeasuredHook {
     permit: Permit,
     interface: Interface,
     kind: HookKind,
-    /// Members that were checked; `None` for a caller with the right over any.
+    /// Members that were checked; `None` for a caller with the right over any member.
     members: Option<Vec<LinkId>>,
 }
 
@@ -162,7 +162,7 @@ fn begin<K: Kernel>(
     hooks.iter().map(begin_one).collect()
 }
 
-/// Right to measure the members that hooks have at the time: measuring slows all of them down.
+/// Right over all present members of the hooks, checked repeatedly: measuring slows all of them down.
 struct MeasurementRight<K: Kernel> {
     api: Api<K>,
     caller: Peer,

@@ -69,7 +69,7 @@ impl NamedTarget {
     }
 }
 
-/// Returns the targets of a point. Probes of one function have the same as probes of many.
+/// Returns the targets of a point. Probes of one function and of several have targets of the same kind.
 pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     vec![match point {
         AttachPoint::Uprobe { target, .. }

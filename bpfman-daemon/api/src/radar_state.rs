@@ -41,9 +41,9 @@ pub struct RadarReport {
     pub source: RadarSource,
     /// Object of the radar, as in `file /usr/lib/bpfman/radar.o`; empty while it is off.
     pub object: String,
-    /// Reason why it has no better source.
+    /// Reason why the radar has no better source.
     pub why: String,
-    /// Actions that it cannot observe, each with the reason.
+    /// Actions that the radar cannot observe, each with the reason.
     pub unseen: Vec<String>,
     /// Start of the observation, RFC 3339.
     pub since: String,
@@ -138,8 +138,8 @@ pub enum RadarRefusal {
 
 /// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
-    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate. Fails if
-    /// the configuration names another object, it cannot be read, or no program loads, which leaves the radar off.
+    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate.
+    /// Fails if the configuration names another object, or this object cannot be read or loaded.
     fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal>;
 
     /// Unloads the radar's programs. Fails if the configuration requires the radar, or its programs cannot be unloaded.

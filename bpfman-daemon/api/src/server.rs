@@ -303,7 +303,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanSessionsServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
     }
 
-    /// Prepares the image without occupying a thread. The engine gets its result, or failure, while the value lives.
+    /// Prepares the image without occupying a thread. The engine uses the result while the value lives.
     pub(crate) async fn prepare(&self, permit: &Permit, source: &BytecodeSource) -> Prepared {
         let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
             return Prepared::default();

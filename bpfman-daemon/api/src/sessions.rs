@@ -31,7 +31,7 @@ pub struct WantedSession {
 pub trait SessionService: Send + Sync {
     /// Starts a session for the client at the other end of a connection, and returns its name. May block.
     fn start(&self, wanted: WantedSession, client: &OwnedFd) -> Result<String, Status>;
-    /// Returns the sessions, each with the owner of what it has. Asks the kernel for each object.
+    /// Returns the sessions, each with the owner of its objects. Queries the kernel for each object.
     fn list(&self) -> Vec<(Owner, wire::Session)>;
     /// Returns the owners of programs and links of sessions.
     fn object_owners(&self) -> ObjectOwners;

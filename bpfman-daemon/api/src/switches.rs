@@ -18,7 +18,7 @@ pub(crate) struct SwitchRights {
 }
 
 enum RightOver {
-    /// Permission over every member, and for a change that affects no member.
+    /// Permission over any member; also for a change that affects no member.
     OverAny,
     All(Vec<LinkId>),
     /// Permission over these members, and the error that denies the others.

@@ -59,7 +59,7 @@ fn try_type(
     program_type: ProgramType,
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
-    // The probe of the feature loads an extension and attaches it.
+    // Extensions have a feature probe of their own, which also attaches one.
     if program_type == ProgramType::Freplace {
         return None;
     }

@@ -116,7 +116,7 @@ impl Call {
             result(code, reason, message)
         });
         let mut entry = HistoryEntry { by: EntryActor::of(&self.peer), result, ..about.entry.clone() };
-        // A new version may have the id of the old one.
+        // A program and its replacement may have the same id.
         entry.programs.dedup();
         Some(entry)
     }

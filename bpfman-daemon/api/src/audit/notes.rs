@@ -51,7 +51,7 @@ pub(crate) fn owner(owner: &Owner) {
 /// Returns the calling process.
 ///
 /// # Errors
-/// The kernel does not know it any more.
+/// The process cannot be identified.
 pub(crate) fn caller() -> Result<Peer, Status> {
     peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
