@@ -17,7 +17,7 @@ pub struct AdmittedCommand {
     pub owner: Owner,
     #[serde(skip)]
     pub limits: GrantLimits,
-    /// True if its pins and attachments stay.
+    /// True if the command's pins and attachments stay.
     pub keep: bool,
 }
 

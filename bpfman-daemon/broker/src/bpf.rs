@@ -66,7 +66,7 @@ impl SessionCalls {
             // A cgroup without `BPF_F_ALLOW_MULTI` detaches its program, whichever one is named.
             self.permit(&[RawObject::AnyPlace])?;
         }
-        // Libraries load programs that can do nothing, and close them at once.
+        // Libraries load programs without effect, and close them at once: they need no place.
         let is_trivial = number == command::PROG_LOAD && call.is_trivial();
         let bytes = match number {
             command::MAP_CREATE => map_bytes(&call.attr),
@@ -119,7 +119,7 @@ impl SessionCalls {
         Ok(Given { answer: CallAnswer { result, written, reason: None, loaded }, buffers, descriptor })
     }
 
-    /// Makes a call that was decided about. Memory of maps is charged to the cgroup of the session's client.
+    /// Makes a permitted call. Memory of maps is charged to the cgroup of the session's client.
     fn make_call(&self, call: BpfCall<'_>) -> Result<CallResult, Errno> {
         let BpfCall { layout, attr, values, buffers, descriptors, namespace, .. } = call;
         if let (command::MAP_CREATE, Some(maker)) = (layout.command, &self.session.map_maker) {
@@ -282,7 +282,7 @@ fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Resu
         command::PROG_TEST_RUN if attr.word(32) > MAX_TEST_RUNS => Err(Errno::TOO_BIG.into()),
         command::PROG_TEST_RUN if attr.word(64) & LIVE_FRAMES != 0 => Err(Errno::PERM.into()),
         command::TASK_FD_QUERY => {
-            // The number may be another process's by the time of the call, which then shows that one's probes.
+            // The number may be reused before the call, which then shows the probes of another process.
             let owner = File::open(format!("/proc/{}", attr.word(0))).and_then(|folder| folder.metadata());
             if owner?.uid() == session.facts.peer.uid { Ok(()) } else { Err(Errno::PERM.into()) }
         }

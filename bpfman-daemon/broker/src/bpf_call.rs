@@ -8,7 +8,7 @@ use bpfmand_kernel::linux::brokered;
 
 use crate::trivial::is_trivial;
 
-/// A call, with what was passed on of its caller.
+/// A call, with the buffers and descriptors that its caller passed on.
 pub struct BpfCall<'a> {
     pub layout: &'static AttrLayout,
     pub attr: CallAttr,

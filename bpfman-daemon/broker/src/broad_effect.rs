@@ -1,8 +1,8 @@
-//! Functions of the kernel by which a program does more than its type and its place say.
+//! Functions of the kernel that let a program affect more than its type and attach point imply.
 
 use bpfmand_calls::{KernelCall, kernel_calls};
 
-/// Effect of a program beyond its type and its place.
+/// Effect of a program beyond its type and its attach point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BroadEffect {
     /// Changes or signals any process, or calls functions of the kernel that have no number.

@@ -15,7 +15,7 @@ const MAX_CHANNELS: usize = 48;
 /// Size of a thread's stack, in bytes.
 const STACK: usize = 256 << 10;
 
-/// Channels of a session that are served. All end with the value.
+/// Channels of a session that are served. All end when the value is dropped.
 #[derive(Debug, Default)]
 pub struct SessionChannels {
     served: Vec<(UnixStream, JoinHandle<()>)>,

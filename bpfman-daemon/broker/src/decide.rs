@@ -1,4 +1,4 @@
-//! Decisions about calls: objects of the grants, by what a call names.
+//! Decisions about calls: finds the objects that a call names, which a grant has to cover.
 
 use std::borrow::Cow;
 use std::os::fd::{AsRawFd as _, OwnedFd};

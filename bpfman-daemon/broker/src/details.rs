@@ -11,14 +11,14 @@ use crate::admission::AdmittedCommand;
 use crate::ids::exists;
 use crate::session::{BrokeredSession, SessionFacts};
 
-/// A session, with what exists of it.
+/// A session, with its existing objects.
 #[derive(Clone, Debug)]
 pub struct SessionDetails {
     /// Facts that do not change.
     pub facts: SessionFacts,
     /// Command; `None` until it may start.
     pub command: Option<AdmittedCommand>,
-    /// Owner of what the command made.
+    /// Owner of the objects that the command made.
     pub owner: Owner,
     pub programs: Vec<u32>,
     pub maps: Vec<u32>,
@@ -31,7 +31,7 @@ pub struct SessionDetails {
     pub granted: u64,
     /// Number of calls that it refused with a reason.
     pub refused: u64,
-    /// True if the command has ended, and this is what it left.
+    /// True if the command has ended, and pins or attachments of the session stay.
     pub is_left: bool,
 }
 

@@ -25,7 +25,7 @@ const BPF_OUTPUT: u64 = 10;
 /// Bits of an attribute by which an event also records mappings, names, forks, switches and code of other processes.
 const SIDE_RECORDS: u64 =
     1 << 8 | 1 << 9 | 1 << 13 | 1 << 17 | 1 << 23 | 1 << 24 | 1 << 26 | 0x7f << 28 | 1 << 35 | 1 << 36;
-/// `sigtrap`: the event kills what it counts.
+/// `sigtrap`: the event sends a signal to the process that it counts.
 const SIGNALS: u64 = 1 << 37;
 const BITS: usize = 40;
 const CONFIG2: usize = 64;

@@ -1,9 +1,9 @@
 //! Sessions of `bpfman run-as`: the daemon's side.
 //!
-//! A session is one command and what it starts. Its receiver, a process without rights, sends each call as a
-//! [`CallRequest`](bpfmand_calls::CallRequest); a thread for each of its channels decides by the session's caller and the grants
-//! in force, makes the call, and answers. Descriptors go to the command: this side keeps ids alone, so that everything ends
-//! with the command.
+//! A session is one command and the processes that it starts. Its receiver, a process without rights, sends
+//! each call as a [`CallRequest`](bpfmand_calls::CallRequest); a thread for each of its channels decides by
+//! the session's caller and the grants in force, makes the call, and answers. Descriptors go to the command:
+//! this side keeps only ids, so that everything ends with the command.
 
 mod admission;
 mod bpf;

@@ -117,7 +117,7 @@ impl<'a> RouteMessage<'a> {
         Ok(())
     }
 
-    /// Sends the message, and remembers what is attached by it.
+    /// Sends the message, and remembers the attachments that it makes.
     pub fn send(self, session: &BrokeredSession) -> Result<i64, Errno> {
         if !self.attached.is_empty() {
             session.check_lasting()?;

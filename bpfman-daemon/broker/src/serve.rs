@@ -54,7 +54,7 @@ pub struct SessionCalls {
 /// A call that is not made.
 pub struct SessionRefusal {
     pub error: Errno,
-    /// Reason, if a user or root can remove it.
+    /// Reason of a refusal that a user or root can avoid.
     pub reason: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! A session: who it is, and ids of what its command made.
+//! A session: its client, and the ids of the objects that its command made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::record::{IdRecord, RecordLine, SessionRecord};
 /// Maximum number of objects of one kind that a session has at a time.
 pub const MAX_OBJECTS: usize = 4096;
 
-/// A program as its command loaded it.
+/// Types of a program, as its command loaded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawProgram {
     /// Kernel's number of the type.

@@ -28,7 +28,7 @@ use crate::starter;
 use crate::usage::OwnerUse;
 use crate::user_calls::UserCalls;
 
-/// Maximum number of receivers of a session, so that none makes the daemon connect again and again.
+/// Maximum number of receivers of a session, so that it cannot make the daemon connect again and again.
 const MAX_RECEIVERS: usize = 8;
 const STACK: usize = 512 << 10;
 /// Value of Yama's `ptrace_scope` from which on not even a parent may read a process's memory.

@@ -12,7 +12,7 @@ use crate::session::{BrokeredSession, MAX_OBJECTS};
 /// Time for which an owner may save up calls during a pause, to make them at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Maximum size of the types of all sessions of an owner, in bytes: no cgroup is charged for them.
+/// Maximum size of the types (BTF) of an owner's sessions, in bytes: no cgroup is charged for them.
 const MAX_TYPES: u64 = 256 << 20;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct ReservedUse {
     bytes: BTreeMap<ObjectKind, u64>,
 }
 
-/// Object that a call is about to make, with its memory if it is a map, or its size if it is types.
+/// Object that a call is about to make, with the memory of a map, or the size of types (BTF), in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedObject {
     pub kind: ObjectKind,
@@ -149,7 +149,7 @@ impl OwnerUse {
         Ok(ObjectPlace { owner: self, object })
     }
 
-    /// Counts a call, and returns how long it has to wait to keep a number of calls a second.
+    /// Counts a call, and returns the delay that keeps the limit of calls per second.
     pub fn count_call(&self, per_second: u64, now: Instant) -> Duration {
         let mut next = self.next_call.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(BURST).unwrap_or(now);

@@ -50,7 +50,7 @@ pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
         at::TRACE_UPROBE_MULTI | at::TRACE_UPROBE_SESSION => 60,
         _ => 32,
     };
-    // Later types may have pointers where these have numbers.
+    // Later attach types may have pointers where the known ones have numbers.
     if attach_type > at::TRACE_UPROBE_SESSION {
         return Err(Errno::INVAL);
     }

@@ -26,7 +26,7 @@ pub struct SessionOrder {
 pub enum OrderAnswer {
     /// The client may send its [`StartCommand`]. The first descriptor is the daemon's connection to the receiver.
     Prepared { receiver: u32 },
-    /// The session cannot begin, or its pins stay, for this reason.
+    /// The session cannot begin, or its pins cannot be removed, for this reason.
     Failed(String),
     /// The pins are removed.
     Removed,
@@ -111,6 +111,6 @@ pub enum StartVerdict {
         /// True if this very file has to be executed, with no library of the user's choice.
         held: bool,
     },
-    /// It may not, for this reason.
+    /// The command may not start, for this reason.
     Denied(String),
 }

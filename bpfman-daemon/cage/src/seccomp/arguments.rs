@@ -23,7 +23,7 @@ const fn bits(place: u8, mask: u32, value: u32) -> Argument {
     Argument { place, mask, value }
 }
 
-/// Commands of bpf(2) that the daemon uses: no tokens, streams or raw tracepoint opens. A test compares their names.
+/// Commands of bpf(2) that the daemon uses: no tokens, and no streams. A test compares their names.
 pub const BPF_COMMANDS: [i32; 33] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 26, 28, 29, 30, 31,
     32, 33, 34, 35,
