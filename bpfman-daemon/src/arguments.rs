@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 
-/// Loads, attaches and chains eBPF programs for its clients. The only process of the machine that needs to.
+/// Loads, attaches and chains eBPF programs for its clients: no other process needs the rights to do so.
 #[derive(Debug, Parser)]
 #[command(name = "bpfmand", version, about)]
 pub struct DaemonArguments {
-    /// "serve", which is also what happens without it; "check" asks the daemon on the socket whether it answers; "mount" mounts
-    /// the bpffs, and ends.
+    /// "serve", the default; "check" asks the daemon on the socket whether it answers; "mount" mounts the
+    /// bpffs, and ends.
     #[arg(value_parser = ["serve", "check", "mount"], hide = true)]
     pub command: Option<String>,
     /// Configuration file; it must exist if it is named here.

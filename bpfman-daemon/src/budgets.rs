@@ -131,7 +131,7 @@ pub struct BudgetSettings {
 struct Measuring {
     _clock: Box<dyn RunClock>,
     readings: CpuReadings,
-    /// True for a whole window as soon as a limited program was attached in it: detaching that program shortens no window.
+    /// True if a limited program was attached at any time in the window: detaching it shortens no window.
     is_for_limits: bool,
 }
 

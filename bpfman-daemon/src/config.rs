@@ -94,7 +94,7 @@ pub struct Config {
 impl Config {
     pub fn read(arguments: &DaemonArguments) -> anyhow::Result<Self> {
         let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
-        // The file can disable signature verification, so that write access to it would permit loading any program.
+        // The file can disable signature verification: write access to it would permit loading any program.
         let text = match read_root_file(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && arguments.config.is_none() => {

@@ -23,7 +23,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
 
-/// Thread that maintains the gate, or without a configured gate removes that of an earlier configuration.
+/// Thread that maintains the gate. If none is configured, it removes the gate of an earlier configuration.
 pub struct GateThread {
     stop: Sender<()>,
     opened: Receiver<()>,

@@ -16,7 +16,7 @@ use bpfmand_kernel::linux::{PodEnvironment, PodNamespaces};
 
 pub struct Socket {
     pub listener: UnixListener,
-    /// True if created here, so that it is removed at shutdown.
+    /// True if created here: then it is removed at shutdown.
     pub ours: bool,
 }
 

@@ -33,7 +33,7 @@ pub fn account_uid(uid: u32) -> u32 {
     SYSTEM.owner(uid)
 }
 
-/// Returns why the changed files could not be read, so that former ranges apply; `None` if the ranges are current.
+/// Returns why changed files could not be read, while former ranges apply; `None` if the ranges are current.
 pub fn failure() -> Option<String> {
     SYSTEM.known().failure.clone()
 }

@@ -116,8 +116,8 @@ impl Supervisor {
                 }
                 checked = Instant::now();
             }
-            // Programs in a namespace without a path run until it ends, without a message. The search examines every
-            // process.
+            // A namespace without a path ends without a message; its programs run until then. The search
+            // examines every process.
             if looked.elapsed() >= ABSENT_CHECK_INTERVAL {
                 for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
                 {

@@ -19,7 +19,7 @@ const RSA_MODULUS: usize = 2048 / 8;
 pub(crate) enum KeyShape {
     P256,
     Rsa,
-    /// A sequence of another algorithm, or a shorter one.
+    /// A key of another algorithm, or a shorter RSA key.
     Other,
     /// A known algorithm with invalid numbers.
     Invalid,

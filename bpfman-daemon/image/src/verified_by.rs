@@ -92,7 +92,7 @@ pub struct Evidence {
 /// Content of the counted signatures, besides the digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
-    /// Annotations that all of them carry; for the increasing one, the highest value.
+    /// Annotations that all counted signatures carry; for the increasing one, the highest value.
     pub annotations: BTreeMap<String, String>,
     /// Repositories that the signatures name.
     pub repositories: BTreeSet<String>,

@@ -10,7 +10,7 @@ const MAX_NAMES: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryEntry {
-    /// Number, which increases by one with each entry; missing numbers could not be written.
+    /// Number, which increases by one with each entry. Entries with missing numbers could not be written.
     pub number: u64,
     /// Time in UTC, RFC 3339 with microseconds, by the system clock.
     pub time: String,
@@ -74,7 +74,7 @@ pub enum EntryActor {
     Caller {
         uid: u32,
         gid: u32,
-        /// Process id at the time of the connection. It may belong to another process since.
+        /// Process id at the time of the connection. It may belong to another process by now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
         /// Path of the cgroup at the time of the connection.

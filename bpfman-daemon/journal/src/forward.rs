@@ -157,7 +157,7 @@ impl HistoryReader {
     }
 }
 
-/// Absent numbers up to `up_to` are missing; reported only if no entry precedes them.
+/// Reports absent numbers up to `up_to` as missing, on a page where no entry precedes them.
 fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
     let hole = cursor.hole_before(up_to.saturating_add(1));
     if hole.is_none() || page.fits_missed_numbers() {

@@ -61,8 +61,8 @@ impl EntryFiles {
                 0
             }
             Err(error) => {
-                // The entry about the gap is neither lost nor logged: the next batch has another one. Other entries
-                // keep their numbers in journald and the log, and readers count them by these.
+                // The entry about the gap is neither lost nor logged: the next batch has another one. Other
+                // entries keep their numbers in journald and the log: readers count losses by them.
                 batch.drain(..usize::from(had_gap));
                 numbered(batch, first);
                 let lost = batch.len() as u64;

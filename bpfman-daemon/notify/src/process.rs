@@ -33,7 +33,7 @@ pub fn fork() -> io::Result<Option<u32>> {
 /// machine's first one. A process that is moved there later waits until the kernel has seen every CPU idle or switch.
 ///
 /// # Errors
-/// The kernel refuses the cgroup, as one with controllers that only has children.
+/// The kernel refuses the cgroup, such as one that enables controllers for its children.
 pub fn fork_into(group: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     // SAFETY: the structure has numbers alone.
     let mut new: libc::clone_args = unsafe { std::mem::zeroed() };

@@ -78,7 +78,7 @@ pub(crate) fn of_map(map: &MapSpec) -> Vec<(NeedKind, String, Option<FirstLinux>
             needs.push((NeedKind::Feature, flag, first));
         }
         if map.map_extra != 0 {
-            // Only these two types read it, each since its first version.
+            // Only these two types read `map_extra`, each since its first version.
             let known = matches!(map.map_type, map_type::BLOOM_FILTER | map_type::ARENA);
             let first = if known { of_type } else { None };
             needs.push((NeedKind::Feature, format!("map_extra of a map of type {name}"), first));

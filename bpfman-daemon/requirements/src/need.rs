@@ -76,7 +76,7 @@ impl NeedKind {
         )
     }
 
-    /// Returns the reason why it may change with any Linux version; `None` for stable interfaces.
+    /// Returns why such a requirement may change with any Linux version; `None` for stable interfaces.
     #[must_use]
     pub const fn unstable(self) -> Option<&'static str> {
         match self {
@@ -114,7 +114,7 @@ pub struct KernelNeed {
     pub wanted_by: BTreeSet<String>,
     /// First Linux version, if known.
     pub since: Option<FirstLinux>,
-    /// Set if the object also works without: it tests for it first.
+    /// Set if the object works without it, since its programs test for it first.
     pub is_optional: bool,
 }
 

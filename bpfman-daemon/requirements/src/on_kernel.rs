@@ -11,11 +11,11 @@ use crate::since::{LinuxVersion, rows};
 /// Description of a kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelView<'a> {
-    /// Its types, with those of known modules.
+    /// Types of the kernel, with those of known modules.
     pub types: Option<&'a KernelBtf>,
     /// Set if the types include all loaded modules: anything else is missing.
     pub has_modules: bool,
-    /// All its functions and those of loaded modules, as `/proc/kallsyms` names them, if known.
+    /// All functions of the kernel and of loaded modules, as `/proc/kallsyms` names them, if known.
     pub functions: Option<&'a BTreeSet<String>>,
     /// Version, if known; it decides where types are not conclusive.
     pub version: Option<LinuxVersion>,

@@ -1,7 +1,7 @@
 //! The process that makes a session's maps, so that the kernel charges their memory to the cgroup of the session's client.
 //!
-//! It is root's, since it needs the right to create maps: the user can neither read nor debug it. It serves the daemon alone,
-//! which has decided, and can do nothing else.
+//! The process runs as root, since it needs the right to create maps: the user can neither read nor debug it.
+//! It serves only the daemon, which checks permissions, and can do nothing else.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -155,7 +155,7 @@ mod tests {
     fn nothing_but_maps_is_made() {
         let errno = |order| make(order).map(drop).unwrap_err();
         assert_eq!(errno(order(command::PROG_LOAD, vec![0; 48], Vec::new())), Errno::INVAL);
-        // A map of maps without the inner one, a later field, and a field that the layout has not.
+        // A map of maps without the inner one, a later field, and a field that is not in the layout.
         assert_eq!(errno(order(command::MAP_CREATE, vec![12; 4], Vec::new())), Errno::INVAL);
         assert_eq!(errno(order(command::MAP_CREATE, vec![1; 160], Vec::new())), Errno::TOO_BIG);
         let inner = vec![FieldValue::Descriptor(0)];

@@ -1,4 +1,4 @@
-//! The place of a command: cgroups and namespaces of its client.
+//! Cgroups and namespaces of a client, which the command of its session joins.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -141,7 +141,7 @@ impl LoadGate {
         self.journal.record(entry, None);
     }
 
-    /// Unloads gates of earlier processes. Any program may carry the label, so that only root's programs count.
+    /// Unloads gates of earlier processes. Any program may carry the label, so only root's programs count.
     fn remove_others(&self, own: &[ProgramId]) {
         let all = self.engine.list(&Selector { managed_only: true, ..Selector::default() });
         let is_gate = |program: &ProgramDetails| {

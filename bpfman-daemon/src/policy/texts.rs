@@ -17,7 +17,7 @@ const MAX_NAMED: usize = 16 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyTexts {
-    /// The policy itself; `None` if root removed the file, so that the default policy is in force.
+    /// The policy itself; `None` if root removed the file: then the default policy is in force.
     pub policy: Option<String>,
     pub named: BTreeMap<String, String>,
 }

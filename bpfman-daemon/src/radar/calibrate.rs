@@ -25,7 +25,7 @@ pub struct Calibration {
     pub early: Vec<RadarEvent>,
 }
 
-/// Creates maps until an event shows one: it proves that the programs work, and has this daemon's process id.
+/// Creates maps until an event shows one. It proves that the programs work, and has the daemon's process id.
 pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibration {
     const ARRAY: u32 = 2;
     let name = format!("radar{:010x}", RandomState::new().hash_one(0_u8) & 0xff_ffff_ffff);

@@ -148,7 +148,7 @@ impl CallCounts {
             known.insert(key.clone(), Known { count: count.count, quiet: is_quiet });
         }
         self.floods = known;
-        // Programs count the event before its process, so that a difference is a loss only if it persists.
+        // Programs count the event before its process, so a difference is a loss only if it persists.
         let lost = reading.ring_full.saturating_sub(self.by_process + self.lost_told);
         let surely = lost.min(self.lost_before);
         self.lost_before = lost - surely;

@@ -27,7 +27,7 @@ pub enum CallEnd {
     Done,
     /// The kernel refused the call, with this errno.
     Refused(i32),
-    /// A program made the call, so that its result was not observed.
+    /// A program made the call, so its result was not observed.
     Unknown,
 }
 

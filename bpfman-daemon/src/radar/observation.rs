@@ -260,7 +260,7 @@ mod tests {
         let same = who(u64::MAX);
         let own = std::env::current_exe().unwrap().display().to_string();
         assert_eq!((same.executable, same.gone, same.uid), (own, false, 1000));
-        // This process started after the call, so that another one made it.
+        // This process started after the call, so another one made it.
         let other = who(1);
         assert_eq!((other.executable.as_str(), other.unit.as_str(), other.gone), ("", "", true));
         assert_eq!((other.command.as_str(), other.pid, other.uid), ("flood", key.process, 1000));

@@ -115,7 +115,7 @@ impl RadarLoader {
         Ok(found.len())
     }
 
-    /// Returns the programs with the label. Any program may carry it, so that only root's count.
+    /// Returns the programs with the label. Any program may carry it, so only root's count.
     fn labelled(&self) -> anyhow::Result<Vec<(ProgramId, ManagedProgram)>> {
         let all = self.engine.list(&Selector { managed_only: true, ..Selector::default() })?;
         let of_radar = |managed: &ManagedProgram| {

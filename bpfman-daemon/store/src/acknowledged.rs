@@ -1,4 +1,4 @@
-//! Number of the last acknowledged commit, kept outside the database: only that reveals that an engine fell back to an
+//! Number of the last acknowledged commit, outside the database: it reveals that an engine fell back to an
 //! older, consistent state. It is written after the commit is durable and before it is acknowledged.
 
 use std::fs::{File, OpenOptions};

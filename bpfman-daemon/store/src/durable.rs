@@ -26,7 +26,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Syncs every parent: a service manager may have created them a moment ago. Inaccessible ones are older and ignored.
+/// Syncs every parent: a service manager may just have created it. Inaccessible ones are older: skip them.
 pub(crate) fn sync_ancestors(folder: &Path) {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     for ancestor in absolute.ancestors().skip(1) {
@@ -104,7 +104,7 @@ pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     again().map_err(StorageError::io("writing once more", path))
 }
 
-/// A hole that cannot be written on a full disk is skipped: it reads as zeros, also after a crash.
+/// Writes blocks. A hole that cannot be written on a full disk is skipped: it reads as zeros anyway.
 fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     const BLOCK: usize = 4096;
     for (block, at) in chunk.chunks(BLOCK).zip((at..).step_by(BLOCK)) {

@@ -94,7 +94,7 @@ fn has_request(stream: &UnixStream, patience: Duration) -> anyhow::Result<bool> 
     Ok(poll(&mut waiting, Some(&patience))? > 0)
 }
 
-/// Returns the connection of a client, which is the standard output of a TLS process; `None` if that is none.
+/// Returns a client's connection, the standard output of a TLS process; `None` if there is no client.
 fn connection() -> anyhow::Result<Option<TcpStream>> {
     let output = std::io::stdout().as_fd().try_clone_to_owned().context("there is no standard output")?;
     let is_socket = rustix::net::sockopt::socket_type(&output).is_ok();

@@ -46,8 +46,7 @@ impl Drop for Process {
 }
 
 pub fn run(orders: &OwnedFd, restrictions: WorkerRestrictions) -> anyhow::Result<()> {
-    // Signals to the whole service are meant for the daemon, which ends this process by closing the socket. Catching
-    // them is enough to ignore them.
+    // Catch signals to the whole service, to ignore them: the daemon ends this process by the socket.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
     let _caught = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);

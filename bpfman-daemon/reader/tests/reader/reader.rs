@@ -181,7 +181,7 @@ fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
     let _next: io::Result<Option<Value>> = served.question();
 }
 
-/// Layout texts are bounded: an object with more of them is read.
+/// Texts about the layout of maps are bounded. An object with more text is read nevertheless.
 #[test]
 fn an_object_whose_maps_have_many_words_is_read_as_here() {
     let fields: String =

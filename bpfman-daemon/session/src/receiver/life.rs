@@ -5,7 +5,7 @@ use bpfmand_calls::{Channel, ClientMessage, SessionMessage};
 use bpfmand_notify::{end_of_child, signal_group};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// Passes signals of the client on to the command. The end of the client hangs up the command, as that of a terminal.
+/// Passes the client's signals on to the command, which gets SIGHUP when the client ends, as from a terminal.
 pub fn forward_signals(client: &Channel, process: u32) {
     while let Ok(Some(message)) = client.receive_next::<ClientMessage>() {
         let ClientMessage::Signal(number) = message.head;
@@ -22,7 +22,7 @@ pub fn reap(client: &ClientLink, process: u32) -> anyhow::Result<i32> {
             Ok(ended) => ended,
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
-                // No child is left, and no grandchild: this process inherits them.
+                // No descendant is left: this process adopts children of children.
                 Some(libc::ECHILD) => return Ok(0),
                 _ => return Err(error.into()),
             },

@@ -3,8 +3,8 @@
 use bpfmand_notify::{Assembler, Condition, Verdict, confine};
 use rustix::fs::OFlags;
 
-/// Calls for messages, copies of callers' memory and descriptors, threads, and the end of the command. It executes nothing,
-/// connects to nothing, and writes no file.
+/// Calls for messages, copies of callers' memory and descriptors, threads, and the end of the command. The
+/// receiver executes nothing, connects to nothing, and writes no file.
 const ALLOWED: &[libc::c_long] = &[
     libc::SYS_accept4,
     libc::SYS_brk,

@@ -10,7 +10,7 @@ use crate::blob_id::Blob;
 
 /// Time without an order after which the thread ends.
 const IDLE: Duration = Duration::from_secs(5);
-/// Size of its stack, in bytes.
+/// Size of a thread's stack, in bytes.
 const STACK: usize = 128 << 10;
 
 /// Contents that the thread stores.

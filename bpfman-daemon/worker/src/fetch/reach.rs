@@ -1,4 +1,4 @@
-//! Hosts that a registry may direct requests to, which must not be those that only the daemon can reach.
+//! Hosts that a registry may direct requests to: none that only the daemon can reach.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
