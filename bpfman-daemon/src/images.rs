@@ -38,7 +38,7 @@ pub struct RegistryImages {
 
 type Loaded = Result<VerifiedImage, ImageFailure>;
 
-/// Key of a load: equal for the same image and the same user with the same password.
+/// Key of a load: the image, the pull policy, user and password, and the kind of caller.
 #[derive(Clone, PartialEq, Eq)]
 struct Wanted {
     url: String,

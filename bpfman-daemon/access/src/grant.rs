@@ -11,8 +11,8 @@ use bpfman_model::{
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
-/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, with one exception: if only
-/// one of `hooks` and `targets` is set, the other allows nothing.
+/// Permissions of some callers in `policy.toml`. `None` restricts nothing. But if only one of `hooks` and
+/// `targets` is set, the other allows nothing; and with `tenant`, types for kernel pointers must be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Name of the grant, which owns the objects that callers make by it.

@@ -22,7 +22,7 @@ pub enum SocketGroup {
     Nothing,
     #[default]
     Read,
-    /// All permissions that a grant can have, also over objects of other owners, as in v0.6.0.
+    /// All permissions of a grant of `all`, also over objects of other owners, as in v0.6.0.
     All,
 }
 

@@ -38,7 +38,7 @@ pub struct PolicyHealth {
     pub mistakes: Option<String>,
     /// Policy that is in force instead, and the consequences.
     pub in_force: String,
-    /// True if no policy is in force: only root may do anything.
+    /// True if no policy is in force: only root and the node agent may do anything.
     pub is_unknown: bool,
     /// Reason why the policy in force is not kept for the next start.
     pub copy_failure: Option<String>,

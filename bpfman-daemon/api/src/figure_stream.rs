@@ -1,6 +1,6 @@
-//! Service `bpfman.ext.v1.BpfmanFigures`: statistics as a stream of readings. All streams share their readings: the
-//! kernel is queried at most ten times a second. A stream postpones the next reading while its client is slow, and
-//! holds at most the last one sent.
+//! Service `bpfman.ext.v1.BpfmanFigures`: statistics as a stream of readings. All streams share their
+//! readings: the kernel is queried about ten times a second, and once for each new stream. A stream postpones
+//! the next reading while its client is slow, and holds at most the last one sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -110,7 +110,7 @@ const fn load_target(attach_type: u32) -> Option<&'static str> {
     })
 }
 
-/// Facts about a call beside its attribute.
+/// A call's attribute, and facts about what it names.
 pub struct NamedThings<'a> {
     pub attr: &'a CallAttr,
     /// Texts of the call: a tracepoint, or functions.

@@ -1,4 +1,4 @@
-//! Attachments without a link, which the kernel keeps without a holder: they end with their session.
+//! Attachments without a link, which the kernel keeps: they end with their session, or a grant keeps them.
 
 use std::io;
 use std::os::fd::OwnedFd;

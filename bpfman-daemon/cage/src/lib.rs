@@ -3,7 +3,7 @@
 //! 1. [`drop_capabilities`], before the first thread starts: keeps those of [`KEPT`]; executed programs gain none.
 //! 2. [`filter_calls`], once everything is mounted: all threads may make only the system calls of [`GROUPS`].
 //! 3. [`WritableFolders`], for threads that process third-party requests: they write to their folders only.
-//! 4. [`confine_worker`], in worker processes for images and objects: no capability, no user, and a call table each.
+//! 4. [`confine_worker`], in worker processes: no capabilities, no writes to files, and few system calls.
 //!
 //! A seccomp filter applies to the whole process and cannot be removed.
 

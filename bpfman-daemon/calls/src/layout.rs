@@ -116,7 +116,7 @@ impl AttrLayout {
     /// Returns the descriptors and pointers of an attribute, in a fixed order.
     ///
     /// # Errors
-    /// `E2BIG`: a buffer is too large, or a field is used that is not served.
+    /// `E2BIG` or `EINVAL`: a buffer is too large, or a field is used that is not served.
     pub fn fields(&self, attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
         (self.fields)(attr)
     }

@@ -11,7 +11,7 @@ pub enum CallRequest {
     Bpf {
         command: u32,
         fields: Vec<FieldValue>,
-        /// Index of the network namespace of the calling thread, where the command is about an interface.
+        /// Index of the calling thread's network namespace, if the command acts in it.
         netns: Option<usize>,
     },
     /// Description of a program, which is the first descriptor. The first buffer is the structure.

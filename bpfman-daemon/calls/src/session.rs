@@ -21,7 +21,7 @@ pub struct SessionOrder {
     pub keep: bool,
 }
 
-/// Answer of the starter, once the session is prepared.
+/// Answer to a [`StarterOrder`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderAnswer {
     /// The client may send its [`StartCommand`]. The first descriptor is the daemon's connection to the receiver.
@@ -57,7 +57,7 @@ pub enum ClientMessage {
 pub enum SessionMessage {
     /// The command could not be started.
     Failed {
-        /// Error number, if the program itself could not be executed.
+        /// Error number, if a system call failed, such as execve(2).
         error: Option<i32>,
         message: String,
     },

@@ -1,7 +1,7 @@
 //! Workaround for old kubelets, which send the socket's path as the authority of their requests (`:authority:
-//! /var/lib/kubelet/…`). This is not a valid authority, so the HTTP/2 library refuses the request before any service
-//! gets it. Here its slashes are replaced by dashes. In HPACK's Huffman code, dash, slash and percent sign have the
-//! same length, so nothing else of a frame changes, not even the size of the header table that both ends count.
+//! /var/lib/kubelet/…`). This is not a valid authority, so the HTTP/2 library refuses the request before any
+//! service gets it. Here its slashes and percent signs become dashes, which have the same length in HPACK's
+//! Huffman code: nothing else of a frame changes, not even the size of the header table that both ends count.
 
 const FRAME_HEADER: usize = 9;
 const PREFACE: usize = 24;

@@ -108,7 +108,7 @@ impl ImageCache {
         Ok(images)
     }
 
-    /// Removes images beyond the limits, but for those in `keep`, and unused content, while nothing is added.
+    /// Removes images beyond the limits, except `keep`, and unused content. Nothing may be added meanwhile.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
         let mut entries: Vec<(SystemTime, PathBuf, InventoryEntry)> = Vec::new();

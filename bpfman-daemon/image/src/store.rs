@@ -309,12 +309,12 @@ impl ImageStore {
         blocking(move || cache.images()).await
     }
 
-    /// Removes images beyond the cache's limits, except `keep`, by digest of index or manifest, without any registry.
+    /// Removes images beyond the cache's limits, except `keep`, by digest of index or manifest.
     pub async fn collect(&self, keep: BTreeSet<Digest>) -> Result<Collected, ImageError> {
         self.remove(keep, self.bounds).await
     }
 
-    /// Removes every image that was not used for `age`.
+    /// Removes images that were not used for `age`, or exceed the cache's size, except `keep`.
     pub async fn prune(&self, keep: BTreeSet<Digest>, age: Duration) -> Result<Collected, ImageError> {
         self.remove(keep, Bounds { age, ..self.bounds }).await
     }

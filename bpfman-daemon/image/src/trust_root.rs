@@ -39,7 +39,7 @@ impl TrustRoot {
     /// Takes a text in the JSON format of `cosign trusted-root create` and of Sigstore's own repository.
     ///
     /// # Errors
-    /// Fails if the text is of another format, or names neither a certificate authority nor a log.
+    /// Fails if the text has another format or an invalid part, or names no certificate authority and no log.
     pub fn from_json(text: &str) -> Result<Self, TrustRootError> {
         let root: Value = serde_json::from_str(text).map_err(|error| TrustRootError(error.to_string()))?;
         let media_type = root["mediaType"].as_str().unwrap_or_default();

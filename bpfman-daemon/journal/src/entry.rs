@@ -50,7 +50,7 @@ pub struct HistoryEntry {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub after: String,
     pub result: EntryResult,
-    /// Number of earlier refusals of the same user without entries of their own, because there were too many.
+    /// Number of refusals of a user without entries of their own, because there were too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub suppressed: u64,
     /// Number of occurrences, if the entry covers several; 0 means one.

@@ -135,7 +135,7 @@ enum ReaderState {
     /// The first answer is of an earlier reader: another one starts for the first question beyond it.
     Unneeded(ReaderClient, Arc<[u8]>),
     Busy(BusyReader),
-    /// After a failed question: later messages would be ambiguous.
+    /// After the last question, or after a failed one: later messages would be ambiguous.
     Ended,
 }
 

@@ -12,7 +12,7 @@ const MAX_OBJECT: usize = 128 << 10;
 /// Memory of all kept objects and answers, as [`MemoryShare`](crate::memory_limit::MemoryShare) charges it, in bytes.
 const MAX_MEMORY: usize = 2 << 20;
 
-/// Kept answers, oldest first.
+/// Kept answers, least recently used first.
 #[derive(Debug, Default)]
 pub(crate) struct RecentAnswers(Mutex<VecDeque<RecentAnswer>>);
 

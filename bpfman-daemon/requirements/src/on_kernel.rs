@@ -204,7 +204,7 @@ fn plain(name: &str) -> &str {
     name.split("___").next().unwrap_or(name)
 }
 
-/// The version of the newest type or helper.
+/// Returns the version of the newest program, map or attach type, or kernel function.
 fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     const ENUMERATIONS: [(&str, &str, &str); 3] = [
         ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),

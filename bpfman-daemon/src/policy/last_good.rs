@@ -70,7 +70,7 @@ impl LastGoodCopy {
         self.sync_folder()
     }
 
-    /// Removes the copy: a mistake then leaves access to root only. Fails if the removal may not be durable.
+    /// Removes the copy: a mistake then leaves access to root and the node agent. Fails unless it is durable.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

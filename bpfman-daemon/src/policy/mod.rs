@@ -1,5 +1,5 @@
-//! The policy in force, from files that only root can write; read again on change. While they have a mistake, the last
-//! valid policy stays in force, also after a restart; without one, only root has access.
+//! The policy in force, from files that only root can write; read again on change. While they have a mistake,
+//! the last valid policy stays in force, also after a restart; without one, only root and the node agent act.
 
 pub mod check;
 pub mod file;
@@ -64,7 +64,7 @@ enum PolicyBasis {
     #[default]
     NoFile,
     LastGood,
-    /// No valid policy, with the reason: only root has access.
+    /// No valid policy, with the reason: only root and the node agent have access.
     Unknown(String),
 }
 

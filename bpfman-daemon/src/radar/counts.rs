@@ -12,7 +12,7 @@ const MAX_FLOODS: usize = 1024;
 /// Number of readings without change after which an entry of `floods` is removed.
 const QUIET: u32 = 10;
 
-/// Keys of the map `counts`: all events, events that found the ring buffer full, and events that could not be stored.
+/// Keys of the map `counts`: all events, those that found the ring buffer full, and calls not observed.
 const SEEN: u32 = 0;
 const RING_FULL: u32 = 1;
 const MISSED: u32 = 2;

@@ -46,7 +46,7 @@ pub struct WorkerProcesses {
 }
 
 impl WorkerProcesses {
-    /// Starts the starter with this uid as user and group. Call it before the sandbox, with a single thread.
+    /// Starts the starter, as the workers' user if it can. Call it before the sandbox, with a single thread.
     ///
     /// Returns an error if the program is missing, does not start, or is of another version.
     pub fn begin(config: &Config) -> anyhow::Result<Self> {
@@ -92,7 +92,7 @@ impl WorkerProcesses {
         let orders = UnixStream::from(self.orders.try_clone()?);
         // Sending requests never blocks, so the flag does not affect them.
         orders.set_nonblocking(true)?;
-        // The starter never writes, so a readable socket means its exit.
+        // The starter sends its version only, which has been read: a readable socket means its exit.
         let orders = tokio::net::UnixStream::from_std(orders)?;
         Ok(async move {
             let _ended = orders.readable().await;

@@ -20,7 +20,7 @@ pub(crate) struct Ledger {
     folder: PathBuf,
     open: OpenEngine,
     files: Option<PathBuf>,
-    /// `None` after a failed commit, until the database was reopened and checked.
+    /// `None` after a failure, until the database was reopened and checked.
     engine: Option<Box<dyn StorageEngine>>,
     acknowledged: AcknowledgedFile,
     /// State as of the last acknowledged commit, or of the last time the database was opened.

@@ -15,7 +15,7 @@ pub(crate) struct StateFolderLock {
 }
 
 impl StateFolderLock {
-    /// Writes the pid into the lock (flock(2)), for the error of a second daemon.
+    /// Locks the file (flock(2)), and writes the pid into it, for the error of a second daemon.
     pub(crate) fn take(folder: &Path) -> Result<StateFolderLock, StoreError> {
         let path = folder.join("lock");
         let mut file = OpenOptions::new()

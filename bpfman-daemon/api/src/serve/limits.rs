@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Maximum size of a request, in bytes. Requests contain the path or reference of bytecode, never the bytecode.
 pub use bpfman_proto::MAX_REQUEST;
 
-/// Maximum number of connections of all users without a grant. Each of the following limits includes those before it.
+/// Maximum number of connections of all users without a grant. They count for the larger limits, too.
 pub const CONNECTIONS_WITHOUT_GRANT: usize = 128;
 /// Maximum number of connections of all users except root; root has all that are left.
 pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
