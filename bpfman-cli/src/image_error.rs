@@ -50,7 +50,7 @@ pub enum LocalImageError {
     Identity(String),
     /// The image could not be verified by its signatures.
     #[error(transparent)]
-    Load(Box<ImageError>),
+    Unverified(Box<ImageError>),
     #[error("no folder for the image can be created: {0}")]
     Folder(#[source] io::Error),
     #[error("{0}")]
@@ -87,7 +87,7 @@ impl LocalImageError {
                 _ => Exit::Invalid,
             },
             Self::Sign(_) | Self::Verify(_) => Exit::Registry,
-            Self::Load(error) => of_load(error),
+            Self::Unverified(error) => of_load(error),
             Self::Identity(_) => Exit::Registry,
             Self::Memory(_) | Self::Folder(_) => Exit::Other,
             Self::Worker(_) => Exit::Invalid,

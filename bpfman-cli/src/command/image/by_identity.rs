@@ -19,7 +19,7 @@ use bpfmand_image::{
     PolicyRule, Requirement, Signers, StartWorker, TrustRoot, TrustedIdentity, VerifiedBy, WorkerRole,
 };
 
-use super::cache::{VerifiedImage, VerifiedJson};
+use super::cache::{ImageVerification, VerifiedJson};
 use super::{credential, reach};
 use crate::args::Global;
 use crate::args::image::Verify;
@@ -67,7 +67,7 @@ pub async fn verify(
         ..ext::Verified::default()
     };
     let verified = VerifiedJson::new(&verified);
-    show::answer(global, &VerifiedImage { image: name, digest: loaded.digest.to_string(), verified })
+    show::answer(global, &ImageVerification { image: name, digest: loaded.digest.to_string(), verified })
 }
 
 fn read_root(path: &Path) -> Result<TrustRoot, CliError> {
@@ -94,7 +94,7 @@ fn failure(error: ImageError, identity: &TrustedIdentity) -> LocalImageError {
         ImageError::Untrusted { image, digest, why, .. } => LocalImageError::Identity(format!(
             "no signature of {image} ({digest}) counts for {identity}: {why}"
         )),
-        other => LocalImageError::Load(Box::new(other)),
+        other => LocalImageError::Unverified(Box::new(other)),
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
     let image = image.name.url().to_owned();
     show::answer(
         global,
-        &VerifiedImage { image, digest: answer.digest, verified: VerifiedJson::new(&verified) },
+        &ImageVerification { image, digest: answer.digest, verified: VerifiedJson::new(&verified) },
     )
 }
 
@@ -165,14 +165,14 @@ impl CommandOutput for Inspected {
 }
 
 #[derive(Clone, Serialize)]
-pub struct VerifiedImage {
+pub struct ImageVerification {
     pub image: String,
     pub digest: String,
     #[serde(flatten)]
     pub verified: VerifiedJson,
 }
 
-impl CommandOutput for VerifiedImage {
+impl CommandOutput for ImageVerification {
     fn table(&self, screen: Screen) -> String {
         let mut block = Block::new("Verified");
         block.line("Image", &self.image);

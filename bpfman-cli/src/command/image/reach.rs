@@ -48,7 +48,7 @@ pub fn settings(
     let authorities = match ca_file {
         Some(path) => {
             let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
-            Some(Authorities::from_pem(&pem).map_err(|error| LocalImageError::Load(error.into()))?)
+            Some(Authorities::from_pem(&pem).map_err(|error| LocalImageError::Unverified(error.into()))?)
         }
         None => None,
     };
