@@ -1,11 +1,11 @@
-// What libbpf makes of an object, and what the kernel says of a loaded program.
+// Loads an object by libbpf, and prints what the kernel reports about the programs.
 //
 //   judge load [-r] OBJECT     loads each program by itself; a line of JSON each
 //   judge together [-r] OBJECT loads all of them at once
-//   judge id [-r] ID           a program that somebody else loaded
+//   judge id [-r] ID           a program that another process loaded
 //   judge version              libbpf's
 //
-// With -r a program that can be run by itself is run once, and what it returned is told. Programs must be of one's own then.
+// With -r, each program that can run by itself is run once, and its return value printed. The caller must own them.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -63,8 +63,8 @@ static void print_text(const char *name, const char *text)
 	putchar('"');
 }
 
-// A packet of IPv4 without anything in it, or what the type wants in its place. Returns false where the kernel does not run
-// programs of the type by themselves.
+// Runs a program on an empty IPv4 packet, or on the input that its type needs. Returns false if the kernel does not run
+// programs of this type by themselves.
 static bool run(int fd, __u32 type, unsigned int *returned, int *error)
 {
 	unsigned char packet[64] = { [12] = 0x08, [14] = 0x45 };
@@ -90,7 +90,7 @@ static bool run(int fd, __u32 type, unsigned int *returned, int *error)
 	return true;
 }
 
-// `"tag": …, "type": …` and what it returned.
+// Prints `"tag": …, "type": …` and the return value.
 static void describe(int fd, bool runs)
 {
 	struct bpf_prog_info info = {};
@@ -114,7 +114,7 @@ static void describe(int fd, bool runs)
 	}
 }
 
-// Names of all programs, before anything is loaded.
+// Returns the names of all programs, before anything is loaded.
 static size_t names(const char *path, char (**out)[256])
 {
 	struct bpf_object *object = bpf_object__open_file(path, NULL);
@@ -132,7 +132,7 @@ static size_t names(const char *path, char (**out)[256])
 	return count;
 }
 
-// Extensions are for the first program of the object that is none, which is loaded before, by itself.
+// Extensions replace a function of the object's first other program, which is loaded before, by itself.
 static int load_extended(const char *path, struct bpf_object **object)
 {
 	struct bpf_program *program, *extended = NULL;
@@ -171,8 +171,8 @@ static int load(const char *path, bool runs, bool together)
 			return 1;
 		bpf_object__for_each_program(program, object)
 			bpf_program__set_autoload(program, together || !strcmp(bpf_program__name(program), all[at]));
-		// What refers to programs that are left out would be refused for that; libbpf loads a program of struct_ops by
-		// its map.
+		// Load all programs of a struct_ops map: libbpf loads them by the map, and the kernel refuses the map without
+		// the others.
 		bpf_object__for_each_map(map, object)
 			if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 				bpf_object__for_each_program(program, object)

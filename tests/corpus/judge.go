@@ -1,8 +1,8 @@
-// What cilium/ebpf makes of an object: the name of each program that it loads, a line each.
+// Loads an object by cilium/ebpf: prints the name of each program that it loads, a line each.
 //
 //	judge-cilium OBJECT
 //
-// Each program is loaded by itself, with the maps that it refers to. Programs that are for a program of others are left out.
+// Each program is loaded by itself, with the maps that it refers to. Extensions of other programs are left out.
 package main
 
 import (
@@ -41,11 +41,11 @@ func main() {
 		return
 	}
 	for name, program := range spec.Programs {
-		// What it does not know it passes over without a word.
+		// The library skips programs of unknown types without an error.
 		if program.Type == ebpf.Extension || program.Type == ebpf.UnspecifiedProgram {
 			continue
 		}
-		// Older versions take these for plain programs of XDP, which are others.
+		// Older versions load these as XDP programs without fragments, which are other programs.
 		if strings.Contains(program.SectionName, ".frags") {
 			continue
 		}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program of others that uses a map which lies in a map of maps of typed_maps.bpf.c.
+// A third-party program that uses an inner map of a map of maps of typed_maps.bpf.c.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that no kernel accepts, after a long look at it, beside one that every kernel does.
+// A program that every verifier rejects after a long analysis, and one that every kernel accepts.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

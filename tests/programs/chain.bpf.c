@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Members of chains. Each judges datagrams to port 4242, counts them, says in which order members ran, and answers
-// with a verdict of its user's choice. Everything else passes.
+// Members of chains. Each counts datagrams to port 4242, records the order in which members ran, and returns a
+// configurable verdict. All other packets pass.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -23,7 +23,7 @@ struct {
     __type(value, __u64);
 } hits SEC(".maps");
 
-// Who ran, one after the other; the first entry is their number. Shared by all members of one daemon.
+// Members that ran, in order, after their count in the first entry. Shared by all members of one daemon.
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, TRAIL_LENGTH);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A member that counts datagrams to port 4242, and sends a copy of each out of the interface that it came by.
+// A member that counts datagrams to port 4242, and sends a copy of each back to the interface of its arrival.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Takes the outer header off of IP in IP, as a tunnel interface would: kernels of virtual machines often have none.
+// Removes the outer header of IP in IP, like a tunnel interface, which kernels of virtual machines often lack.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>

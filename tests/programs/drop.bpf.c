@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Drops everything: the least that an XDP program can cost a packet.
+// Drops every packet: the lowest cost that an XDP program can have.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Ends at once: the least that can be started.
+// Exits at once: the cheapest program to start.
 int main(void)
 {
 	return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A filter that asks a function, and a program in that function's place: without it all pass, with it no datagram to port
-// 4242 does.
+// A filter that calls a function, and a program that replaces the function. Without the replacement all packets pass;
+// with it, datagrams to port 4242 are dropped.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -10,7 +10,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-// The compiler is to call it, whatever it answers.
+// The compiler must keep the call, although the result is constant.
 __attribute__((noinline)) int limit(struct xdp_md *ctx, int queue)
 {
     int answer = XDP_PASS;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Does as much as it is asked to, thirty calls deep and now and then in the kernel, and tells what that took.
+// Does a given amount of work, thirty calls deep and partly in the kernel, and prints the time that it took.
 //
-// For each line on standard input, a number of rounds, it answers with a line: nanoseconds of its CPU time, and nanoseconds on
-// the wall of a stretch of some rounds, of which one in ten takes less. In so short a stretch others seldom interrupt it, and
-// interrupts are in it, also where a hypervisor has its part in them, which is in no process's CPU time.
+// For each line on standard input, a number of rounds, it answers with a line: nanoseconds of its CPU time, and the tenth
+// percentile of the wall-clock time, in nanoseconds, of stretches of some rounds. Other processes seldom interrupt so short a
+// stretch. Its time includes interrupts, and a hypervisor's part in them, which no process's CPU time has.
 #include <err.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ __attribute__((noinline)) static void work(int depth)
 {
 	if (depth) {
 		work(depth - 1);
-		sink++; // so that this is no jump
+		sink++; // keeps the call from becoming a jump
 		return;
 	}
 	for (unsigned long i = 0; i < 20000; i++)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // Members of chains under a flood. Each writes its number into the datagram behind those of the members before it, so
-// that the datagram itself tells which chain it met.
+// that the datagram shows the chain that it passed.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -53,7 +53,7 @@ static __always_inline void stamp_as(void *data, void *end, __u8 number)
         return;
     *stamp_at = number;
     stamped->stamps = place + 1;
-    // The sum over the bytes does not hold any more: without one the receiver takes them as they are.
+    // The checksum is no longer right; without one the receiver accepts the bytes.
     udp->check = 0;
 }
 
@@ -83,7 +83,7 @@ int tcx_stamp(struct __sk_buff *skb)
     return TC_ACT_UNSPEC;
 }
 
-// Another member of the same load, with the number after.
+// Another member of the same load, with the next number.
 SEC("xdp")
 int xdp_next(struct xdp_md *ctx)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An algorithm of congestion control, a probe of a USDT probe and one that whoever opens it runs, as users' objects have
-// them.
+// A congestion control algorithm, a USDT probe, and a syscall program, which user space runs, as in users'
+// objects.
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/ptrace.h>

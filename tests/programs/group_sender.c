@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Sends from a cgroup and a network namespace, and tells what that took.
+// Sends packets from a cgroup and a network namespace, and prints the CPU time that they took.
 //
 //     group_sender GROUP NAMESPACE      the folder of a cgroup, and the file of a namespace
 //

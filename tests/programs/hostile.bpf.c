@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of a tenant that take packets past the programs behind them, each in another way.
+// Programs of a tenant, each of which uses another way to send packets past the programs after it.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -24,7 +24,7 @@ static __always_inline int is_judged(void *data, void *end)
            udp->dest == bpf_htons(4242);
 }
 
-// The program that a tail call leads to: it accepts.
+// Target of the tail call: accepts.
 SEC("tc")
 int tc_lands(struct __sk_buff *skb)
 {
@@ -38,7 +38,7 @@ struct {
     __array(values, int(void *));
 } goes_on SEC(".maps") = {.values = {[0] = (void *)&tc_lands}};
 
-// Accepts by another program, and drops if there is none.
+// Accepts by a tail call, and drops if the call has no target.
 SEC("tc")
 int tc_jumps(struct __sk_buff *skb)
 {
@@ -66,7 +66,7 @@ int tcx_jumps(struct __sk_buff *skb)
     return TC_ACT_SHOT;
 }
 
-// The call is in a function of its own.
+// The call is in a function of its own, not in the program.
 static __attribute__((noinline)) int copy_away(struct __sk_buff *skb)
 {
     return bpf_clone_redirect(skb, target, 0);
@@ -81,7 +81,7 @@ int tc_clone_in_a_function(struct __sk_buff *skb)
     return TC_ACT_SHOT;
 }
 
-// The verifier takes long for it.
+// The verifier needs a long time for this program.
 SEC("xdp")
 int xdp_long(struct xdp_md *ctx)
 {
@@ -99,7 +99,7 @@ struct {
     __type(value, __u32);
 } nowhere SEC(".maps");
 
-// The map is empty: the verdict is that of the flags.
+// The map is empty, so that the flags are the verdict.
 SEC("xdp")
 int xdp_sends_by_an_empty_map(struct xdp_md *ctx)
 {

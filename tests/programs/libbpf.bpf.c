@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An object as libbpf takes it: names in sections, all kinds of data, a ring buffer, functions of both linkages.
+// An object written for libbpf: names in sections, all kinds of data, a ring buffer, functions of both linkages.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Sends live frames (BPF_PROG_TEST_RUN, Linux 5.18) out of an interface, and tells what that took.
+// Sends live frames (BPF_PROG_TEST_RUN, Linux 5.18) out of an interface, and prints the CPU time.
 //
 //     live_frames gro INTERFACE                          lets it take redirected frames without an XDP program
 //     live_frames send INTERFACE FRAMES LENGTH WINDOW    sends
 //
 // FRAMES is a file of frames of LENGTH bytes each, a power of two of them, that differ in the WIDTH bytes from WINDOW on.
-// Those are written anew each time: the kernel uses frames again as their receiver left them, and who forwards one changes it.
-// For each line on standard input, a number of frames and how many are on their way at once, it sends them in turn, and
-// answers with a line: nanoseconds of CPU, of this thread and of the kernel's thread that takes over when there is much to
-// receive. It stays on one CPU, so what receives a frame at the other end of a veth pair runs there too.
+// These bytes are written for each frame: the kernel reuses frames, and a receiver that forwards a frame changes it.
+// For each line on standard input, a number of frames and the maximum number in flight, it sends them in turn, and
+// answers with a line: nanoseconds of CPU time of this thread and of ksoftirqd, which takes over when there is much to
+// receive. It stays on one CPU, so that the other end of a veth pair receives the frames there too.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <err.h>
@@ -81,7 +81,7 @@ static void read_of_ksoftirqd(const char *file, char *text, size_t size)
 	close(fd);
 }
 
-// What is still to be received is part of what was sent.
+// Waits until sent frames are received: their cost is part of the measurement.
 static void let_ksoftirqd_finish(void)
 {
 	char text[512], *state;
@@ -103,7 +103,7 @@ static unsigned long long cpu_time(void)
 	return strtoull(text, NULL, 10) + own.tv_sec * 1000000000ULL + own.tv_nsec;
 }
 
-// An array whose one value is a counter and then the windows, so that the program needs no look-up.
+// Makes an array with one value, a counter and then the windows, so that the program needs no lookup.
 static int windows_map(const char *frames, int count, int length, int window)
 {
 	union bpf_attr attr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Leaves every packet to whoever is next: the least that a TC program can cost a packet.
+// Leaves every packet to the next program: the lowest cost that a TC program can have.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

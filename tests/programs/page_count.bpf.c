@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// What pages load beside a filter: a TC program with a setting, and one at a trace point.
+// Programs that pages load beside a filter: a TC program with a setting, and one at a tracepoint.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Lets everything pass: what another XDP program sends out of a veth (XDP_TX) is received only where there is one too.
+// Lets everything pass: a veth receives packets that its peer sends by XDP_TX only if it has an XDP program, too.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of types that bpfman.v1 has no numbers for, loaded from one object as a user's would be.
+// Programs of types without numbers in bpfman.v1, in one object like a user's.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

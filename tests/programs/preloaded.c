@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A library that stands before the C library: its functions are called instead.
+// A library for LD_PRELOAD: its functions are called instead of the C library's.
 #define _GNU_SOURCE
 #include <sys/resource.h>
 #include <sys/syscall.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// One program of every type that watches. Each counts, in a place of its own, what one process does.
+// One program of each tracing type. Each counts the actions of one process at an index of its own.
 #include <linux/bpf.h>
 #include <linux/types.h>
 

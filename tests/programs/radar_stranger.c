@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A process that does things with eBPF without asking a daemon: one after the other what its arguments say. It prints a line for
-// each, and with `wait` goes on when standard input ends.
+// A process that uses eBPF without the daemon: it executes its arguments one after another, and prints a line for each.
+// The argument `wait` waits for the end of standard input.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/bpf.h>
@@ -23,7 +23,7 @@ static int call(int command, union bpf_attr *attributes)
 
 static int load(int type, int is_good)
 {
-	// r0 = 2; exit. Without the first the verifier refuses.
+	// r0 = 2; exit. Without the first instruction the verifier refuses the program.
 	struct bpf_insn text[] = { { .code = 0xb7, .imm = 2 }, { .code = 0x95 } };
 	union bpf_attr attributes = {
 		.prog_type = type,
@@ -38,7 +38,7 @@ static int load(int type, int is_good)
 
 static unsigned int id_of(int descriptor)
 {
-	// The first words of a program's information are its type and id, those of a link's too.
+	// The information about a program begins with its type and id, and so does that about a link.
 	unsigned int info[2] = {};
 	union bpf_attr attributes = { .info = { descriptor, sizeof(info), (unsigned long)info } };
 
@@ -59,7 +59,7 @@ static double now(void)
 	return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
-// What a call takes, in nanoseconds: one that nobody tells of, one that is told, and one that is not bpf(2).
+// Prints nanoseconds of a bpf(2) call that the radar ignores, of one that it reports, and of another call.
 static void take_times(int times)
 {
 	union bpf_attr attributes = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1 };
@@ -88,7 +88,7 @@ int main(int count, char **words)
 	int program = -1, link = -1;
 	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
 
-	// Before 5.11 programs and maps count as locked memory, and so do those of everybody else of this user.
+	// Before 5.11, maps and programs of all processes of the user count as locked memory.
 	setrlimit(RLIMIT_MEMLOCK, &all);
 
 	for (int at = 1; at < count; at++) {
@@ -123,7 +123,7 @@ int main(int count, char **words)
 			result(word, link);
 			at++;
 		} else if (!strcmp(word, "tcx") || !strcmp(word, "tcx-off")) {
-			// At the ingress of the interface of this name, without a link (Linux 6.6), and off again. Older
+			// Attaches to the ingress of this interface without a link (Linux 6.6), and detaches. Older
 			// headers have no names for an interface as the target, and for BPF_TCX_INGRESS.
 			int is_on = !strcmp(word, "tcx");
 

@@ -14,7 +14,7 @@
 
 const volatile __u32 target = 0;
 
-// First byte of the payload of a datagram that is judged.
+// Returns the first payload byte of a datagram to port 4242, or 0 for other packets.
 static __always_inline __u8 *payload(void *data, void *end)
 {
     struct ethhdr *eth = data;
@@ -70,7 +70,7 @@ int tcx_wall(struct __sk_buff *skb)
     return wall(skb, TC_ACT_UNSPEC);
 }
 
-// Sends what is judged out of another interface, and with it past the programs of this one.
+// Redirects datagrams to port 4242 to another interface, past the programs of this one.
 SEC("tc")
 int tc_redirect(struct __sk_buff *skb)
 {
@@ -87,7 +87,7 @@ int tcx_redirect(struct __sk_buff *skb)
     return bpf_redirect(target ? target : skb->ifindex, 0);
 }
 
-// Sends what is judged back out of the interface that it came by, as a redirect.
+// Redirects datagrams to port 4242 back to the interface where they arrived.
 SEC("xdp")
 int xdp_redirect(struct xdp_md *ctx)
 {
@@ -96,7 +96,7 @@ int xdp_redirect(struct xdp_md *ctx)
     return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
-// The compiler is to call it, whatever it answers.
+// The compiler must keep the call, although the result is constant.
 __attribute__((noinline)) int answer(struct xdp_md *ctx, int queue)
 {
     int verdict = XDP_TX;
@@ -105,7 +105,7 @@ __attribute__((noinline)) int answer(struct xdp_md *ctx, int queue)
     return verdict;
 }
 
-// Sends what is judged back out of the interface that it came by, as a function says, in whose place another program can come.
+// Sends datagrams to port 4242 back by the verdict of a function, which another program can replace.
 SEC("xdp")
 int xdp_answer(struct xdp_md *ctx)
 {
@@ -128,7 +128,7 @@ static __always_inline int clone_away(struct __sk_buff *skb)
     return TC_ACT_SHOT;
 }
 
-// Sends a copy of what is judged out of another interface, and drops it here.
+// Sends a copy of datagrams to port 4242 out of another interface, and drops them here.
 SEC("tc")
 int tc_clone_away(struct __sk_buff *skb)
 {

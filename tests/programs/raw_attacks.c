@@ -1,7 +1,7 @@
-// Races of a command against `bpfman run-as`: calls are made while something changes what they use.
+// Races of a command against `bpfman run-as`: calls are made while something changes their arguments or objects.
 // raw_attacks NAME ROUNDS prints how many calls were answered rightly, wrongly, and with an error. A wrong answer is an
-// object that the grant does not allow, memory that nobody named, or a descriptor that nobody asked for. The first wrong
-// answers about objects are described on standard error.
+// object that the grant does not allow, a write to memory that the call does not name, or an unrequested descriptor. The
+// first wrong answers about objects are described on standard error.
 #define _GNU_SOURCE
 #include <endian.h>
 #include <errno.h>
@@ -142,7 +142,7 @@ static uint32_t random_number(void)
 	return state >> 16;
 }
 
-// An instruction changes from a call that everybody may make to one that the grant lacks.
+// A helper call changes between one that every grant allows and one that this grant does not.
 static void change_code(unsigned i)
 {
 	memcpy(code, i & 1 ? bad : good, sizeof good);
@@ -155,7 +155,7 @@ static enum answer load_code(unsigned i)
 	return judge(bpf(BPF_PROG_LOAD, &attr), is_good_program);
 }
 
-// The memory of the instructions comes and goes.
+// The memory of the instructions is unmapped and mapped again.
 static void remap_code(unsigned i)
 {
 	if (i & 1)
@@ -169,7 +169,7 @@ static void protect_code(unsigned i)
 	mprotect(code, PAGE, i & 1 ? PROT_NONE : PROT_READ | PROT_WRITE);
 }
 
-// Another process of the same user changes the call's arguments, in memory of both.
+// Another process of the same user changes the call's arguments, in shared memory.
 static enum answer load_shared(unsigned i)
 {
 	struct bpf_insn *text = (void *)(shared + 512);
@@ -188,7 +188,7 @@ static void change_shared(void)
 	}
 }
 
-// Sizes of a map change between what the grant's memory allows and a thousand times as much.
+// The size of a map changes between one that the grant's memory allows and a thousand times as much.
 static void change_size(unsigned i)
 {
 	*(volatile uint32_t *)&attr.max_entries = i & 1 ? 1 << 20 : 16;
@@ -213,7 +213,7 @@ static enum answer create_changing(unsigned i)
 	return judge(bpf(BPF_MAP_CREATE, &attr), is_small_map);
 }
 
-// The map's descriptor in the instructions is another object's meanwhile.
+// The map's descriptor in the instructions becomes that of another object.
 static void change_descriptor(unsigned i)
 {
 	static const int *others[] = {&own_program, &own_file, &own_map};
@@ -255,7 +255,7 @@ static enum answer describe_changing(unsigned i)
 	return info.id == own_map_id || info.id == own_program_id ? RIGHT : WRONG;
 }
 
-// Objects of others, by all ids that there may be.
+// Opens objects of others by their ids, over the whole range.
 static enum answer by_id(int command, unsigned i, const uint32_t *own)
 {
 	union bpf_attr of = {.map_id = i & 1 ? random_number() % 4096 : i & 2 ? random_number() : *own};
@@ -288,7 +288,7 @@ static enum answer next_ids(unsigned i)
 	return of.next_id == *own ? RIGHT : WRONG;
 }
 
-// Places for the answer change, and what stands behind them must stay.
+// The address for the answer changes; memory behind the buffer must not change.
 static void change_answer(unsigned i)
 {
 	static const uint64_t places[] = {0, 0xffff888000000000u, 0x7ffffffff000u};
@@ -381,7 +381,7 @@ static enum answer pin_changing(unsigned i)
 	return unlink("/sys/fs/bpf/pin") || result ? REFUSED : RIGHT;
 }
 
-// A folder on the way is a symbolic link meanwhile.
+// A folder in the path is replaced by a symbolic link.
 static void change_folder(unsigned i)
 {
 	static const char *targets[] = {"/", "/run", "/proc/1/root", "here"};
@@ -399,7 +399,7 @@ static enum answer get_through(unsigned i)
 	return judge(bpf(BPF_OBJ_GET, &of), is_own_map);
 }
 
-// Trailing bytes that this kernel does not know.
+// Attributes of odd sizes, with trailing bytes that this kernel does not know.
 static enum answer odd_sizes(unsigned i)
 {
 	static uint8_t bytes[2 * PAGE];
@@ -471,7 +471,7 @@ static void *create_for_ever(void *unused)
 	return NULL;
 }
 
-// A thread's call is in flight when the process runs another program.
+// The process calls execve while another thread is in a call.
 static enum answer executed(unsigned i)
 {
 	pid_t child = fork();
@@ -490,7 +490,7 @@ static enum answer executed(unsigned i)
 	return waitpid(child, &status, 0) == child && !status ? RIGHT : WRONG;
 }
 
-// No descriptor is free.
+// The process has no free descriptor.
 static enum answer without_descriptors(unsigned i)
 {
 	int map = create_map();
@@ -504,7 +504,7 @@ static enum answer without_descriptors(unsigned i)
 #ifdef __x86_64__
 static enum answer of_32_bits(unsigned i)
 {
-	// BPF and perf_event_open in the table of i386
+	// Numbers of bpf and perf_event_open for i386.
 	long result = i & 1 ? 357 : 336;
 
 	memset(&attr, 0, 116);

@@ -1,13 +1,13 @@
 // Calls by which a command reaches beyond its grant. Prints error numbers, 0 for none:
 //   raw_reach helper TYPE NUMBER   a load of a program that calls a helper
-//   raw_reach stand-in TYPE        a load of a constant program, and the type of what is got for it
-//   raw_reach group FOLDER         an attachment to a cgroup, in place of what is there
+//   raw_reach stand-in TYPE        a load of a constant program, and the type of the program that is returned
+//   raw_reach group FOLDER         an attachment to a cgroup that replaces another program
 //   raw_reach uprobe FILE OFFSET   an event of a function
-//   raw_reach lengths              a description of a program with buffers that are too long together
-//   raw_reach expected INDEX       XDP at an interface by netlink, and another program in its place
+//   raw_reach lengths              the information about a program, with buffers that are too long together
+//   raw_reach expected INDEX       XDP at an interface by netlink, and its replacement by another program
 //   raw_reach events COUNT         events of one tracepoint
 //   raw_reach maps COUNT           maps that are closed at once
-//   raw_reach key NAME             a key in the keyring of the session, if it is not there: 0; 1 if it was
+//   raw_reach key NAME             adds a key to the session's keyring: 0, or 1 if it exists
 //   raw_reach filtered COMMAND...  a command under a filter that allows everything
 #include <errno.h>
 #include <fcntl.h>

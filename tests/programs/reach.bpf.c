@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A member that writes whatever map lies in its map of maps: 666 into the first entry.
+// A member that writes 666 into the first entry of the map in its map of maps.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -49,7 +49,7 @@ int xdp_metadata(struct xdp_md *ctx)
     return XDP_PASS;
 }
 
-// Drops what comes without that metadata.
+// Drops packets without that metadata.
 SEC("xdp")
 int xdp_wants_metadata(struct xdp_md *ctx)
 {
@@ -67,14 +67,14 @@ int tc_mark(struct __sk_buff *skb)
     return TC_ACT_PIPE;
 }
 
-// Steals what comes without the mark.
+// Steals packets without the mark.
 SEC("tc")
 int tc_wants_mark(struct __sk_buff *skb)
 {
     return skb->mark == 7 ? TC_ACT_OK : TC_ACT_STOLEN;
 }
 
-// Says something else every time.
+// Returns two verdicts in turn.
 static __u32 times;
 
 SEC("xdp")

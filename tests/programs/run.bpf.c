@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program as its author tries it: it tells each packet by a record, by counters, by a variable, and by a print.
+// A program under development: it reports each packet by a record, by counters, by a variable, and by a print.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -27,7 +27,7 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
-/* Says nothing of its records. */
+/* Has no type of its records. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 65536);

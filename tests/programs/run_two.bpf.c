@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Two programs of one type, and one that only who names it runs.
+// Two programs of one type, and one that runs only if it is named.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Asks a kernel whether it takes programs of this type.
+// Tests whether a kernel accepts programs of this type.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Sends everything back to where it came from: the least that forwarding by XDP can cost a packet.
+// Sends every packet back to its sender: the lowest cost of forwarding by XDP.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_helpers.h>

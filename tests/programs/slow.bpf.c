@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A member of chains that takes its time: it calls the kernel 500 times for a packet.
+// A slow member of chains: it calls a helper 500 times for a packet.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of a sockmap, loaded from one object as a user's would be.
+// Programs of a sockmap, in one object like a user's.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

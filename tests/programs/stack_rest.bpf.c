@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Members of chains that leave words on their stack, and that look for them where they wrote nothing. The kernel lets
-// privileged programs read such places (Linux 6.3 and later).
+// Members of chains that leave values on their stack, and members that look for them in unwritten stack. The kernel lets
+// privileged programs read it (Linux 6.3 and later).
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -13,7 +13,7 @@ struct {
     __type(value, __u64);
 } seen SEC(".maps"); // runs that looked, and words that they found
 
-// Compilers neither leave such reads alone nor keep writes that nobody reads.
+// In assembly, since compilers change such reads and remove writes that are never read.
 #define WRITE(at) asm volatile("*(u64 *)(r10 - " #at ") = %0" : : "r"(word) : "memory")
 #define READ(at) asm volatile("%0 = *(u64 *)(r10 - " #at ")" : "=r"(word)); found += word == WORD
 
@@ -59,7 +59,7 @@ int looks(struct xdp_md *ctx)
     return XDP_PASS;
 }
 
-// Finds its own.
+// Finds its own values.
 SEC("xdp")
 int leaves_and_looks(struct xdp_md *ctx)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs that somebody else puts on an interface: one passes everything, one drops the datagrams of the tests.
+// Third-party programs at an interface: one passes everything, one drops the datagrams of the tests.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Makes system calls, and tells what they took.
+// Makes system calls, and prints the CPU time that they took.
 //
 //     system_calls
 //
@@ -11,7 +11,7 @@
 //     getppid COUNT
 //     paced FILE RATE SECONDS       opens and closes it so many times a second, as fast as it can with a rate of 0
 //
-// It rests after a few calls, so that who is told of them can keep up; that is in no figure.
+// It rests after a few calls, so that observers can keep up; the rest is not counted.
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@ static double seconds(int clock)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
-// Of this process and of those that it has waited for.
+// Returns nanoseconds of this process and of those that it has waited for.
 static double cpu_time(void)
 {
 	struct rusage children;
@@ -87,7 +87,7 @@ static double each(void (*call)(const char *), const char *path, int count, int 
 	return spent / count;
 }
 
-// In bursts of what a millisecond has.
+// Opens the file in bursts, once per millisecond.
 static long paced(const char *path, int rate, int length)
 {
 	double start = seconds(CLOCK_MONOTONIC), now;

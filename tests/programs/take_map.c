@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 #define _GNU_SOURCE
-// What a local process does that has the daemon hand over an array map of 8-byte values: `take_map SOCKET ID HOW [WORD]`,
-// without any library. It writes what came of each step, one word a line.
+// A local process that gets an array map of 8-byte values from the daemon: `take_map SOCKET ID HOW [WORD]`, without any
+// library. It prints the result of each step, one word a line.
 //
 //   read             opens it for reading, reads the first entry, writes it, maps it into memory
 //   write NUMBER     opens it for writing, writes the first entry
-//   insert OUTER     opens it for reading, opens the map of maps OUTER for writing, and puts it into the first place there
+//   insert OUTER     opens it for reading, opens the map of maps OUTER for writing, and inserts it at index 0 there
 //   spoil            opens it for reading, freezes, empties and writes it by each other command that the kernel has
-//   twice            asks for it two times on one connection
+//   twice            requests it twice on one connection
 //   keep             opens it for reading; then reads the first entry each time that a line comes
-//   hoard COUNT      asks for it on so many connections, peeks at each answer, shuts the connection down and keeps it with
-//                    the descriptor unread in it, until its input ends
+//   hoard COUNT      requests it on that many connections, peeks at each answer, shuts the connection down and keeps it
+//                    with the unread descriptor, until its input ends
 //   raw HEX          sends these bytes instead of a request, and writes the answer in HEX
 #include <errno.h>
 #include <linux/bpf.h>
@@ -66,12 +66,12 @@ static void ask(int fd, unsigned int id, int writes)
     unsigned char bytes[64] = "bpfman-handover/1\n";
     int length = 18 + request(bytes + 18, id, writes);
 
-    // One that is refused at once tells by its answer, which is none.
+    // If the daemon refuses the connection at once, `take` reports the missing answer.
     if (send(fd, bytes, length, MSG_NOSIGNAL) != length && errno != EPIPE)
         tell("ask", 1);
 }
 
-// The descriptor that comes; -1 if none does. Writes the message of a failure.
+// Returns the received descriptor, or -1. Prints the message of a failure.
 static int take(int fd)
 {
     char bytes[8192], control[CMSG_SPACE(sizeof(int))];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A process to be probed: does one thing for every line it reads.
+// A process to be probed: executes one command for every line that it reads.
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -8,7 +8,7 @@
 
 static char line[64];
 static char *returns_to;
-// Data, in no segment that is run.
+// Data outside of executable segments.
 __attribute__((used)) const volatile char marker[] = "unchanged";
 int main(void);
 
@@ -37,7 +37,7 @@ int main(void)
             close(open("/dev/null", O_RDONLY));
             puts("done");
         } else if (!strcmp(line, "returned\n")) {
-            // A return probe has the kernel's own address there.
+            // Under a return probe, the return address is the kernel's trampoline.
             puts((unsigned long)(returns_to - (char *)main) < 4096 ? "into main" : "elsewhere");
         } else if (!strcmp(line, "marker\n")) {
             puts((const char *)marker);

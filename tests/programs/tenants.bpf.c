@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of a tenant that call what tenants may not, each in another way, and one that calls what they may.
+// Programs of a tenant that call forbidden helpers, each in another way, and one that calls permitted helpers.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <linux/types.h>
@@ -147,7 +147,7 @@ int loops_of_global(void *ctx)
     return sum < 0;
 }
 
-/* A small loop beside much that is not in it: rounds times all instructions would be too many. */
+/* A small loop in a long program: its rounds times all instructions would exceed the limit. */
 SEC("uprobe")
 int loops_in_a_part(void *ctx)
 {

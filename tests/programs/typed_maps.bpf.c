@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Maps of all kinds that hold data, with types: a program that uses them, and changes few.
+// Maps of all kinds that hold data, with types, and a program that uses them and changes few of them.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -107,7 +107,7 @@ struct {
 	__type(value, __u32);
 } line SEC(".maps");
 
-/* Nothing is said of its types. */
+/* A map without types. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4);
@@ -115,7 +115,7 @@ struct {
 	__uint(value_size, 2);
 } plain SEC(".maps");
 
-/* More than one call to the daemon takes. */
+/* Larger than one call to the daemon can carry. */
 struct page {
 	__u32 number;
 	char text[300000];

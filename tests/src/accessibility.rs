@@ -11,7 +11,7 @@ use crate::browser::Browser;
 pub struct Axe(String);
 
 impl Axe {
-    /// Returns none if it cannot be fetched, and prints the skip line.
+    /// Returns the checker. If it cannot be fetched, prints the skip line and returns `None`.
     #[must_use]
     pub fn find(test: &str) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/axe");
@@ -31,7 +31,7 @@ impl Axe {
             browser.script(&self.0);
         }
         let found = browser.script(
-            // Transitions have to end: axe takes colours as they are now.
+            // Wait for the end of transitions: axe checks the colours of the moment.
             "return Promise.allSettled(document.getAnimations().map(({ finished }) => finished)) \
                  .then(() => axe.run(document, { resultTypes: ['violations'] })).then(({ violations, passes }) => ({ \
                  passed: passes.length, \

@@ -11,7 +11,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// `test` must be unique within this process.
+    /// Creates a cgroup; `test` must be unique within this process.
     #[must_use]
     pub fn new(test: &str) -> Self {
         Self::at(&format!("/system-{}-{test}", std::process::id()))
@@ -27,7 +27,7 @@ impl Group {
         Self { folder, path }
     }
 
-    /// Moves this process, with all its threads, meanwhile. Sockets created inside belong to the cgroup permanently.
+    /// Runs `work` with this whole process in the cgroup. Sockets created there belong to it permanently.
     pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let before = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();

@@ -79,7 +79,7 @@ fn byte(value: &Value) -> u8 {
     u8::from_str_radix(text, 16).unwrap()
 }
 
-/// Some of the ids may be gone: a replaced program keeps only some maps.
+/// Returns the id of the map with a name. Some ids may be gone: a replaced program keeps only some maps.
 #[must_use]
 pub fn map_named(ids: &[u32], name: &str) -> u32 {
     let is_named = |id: &u32| has_map(*id) && map(*id)["name"] == name;
@@ -117,7 +117,7 @@ pub fn pins(bpffs: &Path) -> Vec<String> {
 fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        // The daemon removed it after its parent was read.
+        // The daemon removed the folder after its parent was read.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => panic!("{}: {error}", folder.display()),
     };

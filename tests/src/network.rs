@@ -95,7 +95,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Each end has an [`INTERFACE`] and knows the other's addresses, so that only packets of the test are sent.
+    /// Creates both ends. Each has an [`INTERFACE`] and knows the other's addresses, so that they send no ARP.
     #[must_use]
     pub fn new() -> Self {
         let (near, far) = (Namespace::new("near"), Namespace::new("far"));

@@ -43,7 +43,7 @@ impl Drop for Starter {
         if !std::thread::panicking() {
             until("all processes of sessions have ended", || processes(&self.folder) == 0);
         }
-        // Pins that sessions left.
+        // Unmount the bpffs that sessions left.
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "pins") {
                 let _not_mounted = unmount(entry.path(), UnmountFlags::DETACH);

@@ -34,7 +34,7 @@ impl Traffic {
         Self { sender, judged, marker }
     }
 
-    /// Returns how many datagrams arrived. Those from one processor stay in order: the marker after them is the last.
+    /// Returns how many datagrams arrived. One processor sends them all, so that the marker arrives last.
     #[must_use]
     pub fn send(&self, count: usize) -> usize {
         let mut here = CpuSet::new();
@@ -86,7 +86,7 @@ impl Traffic {
 fn send(sender: &UdpSocket, port: u16) {
     match sender.send_to(b"bpfman", (FAR_ADDRESS, port)) {
         Ok(_) => {}
-        // A program at egress dropped it.
+        // A program at egress dropped the datagram.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {}
         Err(error) => panic!("{error}"),
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Time limit of every wait in tests: emulated machines are ten times slower; no successful test takes this long. Below
-/// the three minutes after which nextest terminates a silent test.
+/// Time limit of every wait in tests. No successful wait takes as long, even on emulated machines, which are ten times
+/// slower. The limit is below the three minutes after which nextest terminates a silent test.
 pub const DEADLINE: Duration = Duration::from_secs(150);
 /// Time for which a wait may continue after its processes were killed.
 const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
             return;
         }
         assert!(Instant::now() < end, "after {DEADLINE:?} still not true: {what}");
-        // A check may start a client, which takes 0.1 s on an emulated machine: leave the same time to the system.
+        // Sleep as long as the check took: it may start a client, which takes 0.1 s on an emulated machine.
         std::thread::sleep(began.elapsed().clamp(Duration::from_millis(2), Duration::from_secs(1)));
     }
 }

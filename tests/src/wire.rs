@@ -40,7 +40,7 @@ impl Wire {
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            // One thread that also answers the daemon between calls, like other clients.
+            // One worker thread, which answers the daemon also between calls, as other clients do.
             .worker_threads(1)
             .enable_all()
             .build()

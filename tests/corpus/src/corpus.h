@@ -1,4 +1,4 @@
-// What every source of the corpus includes.
+// Included by every source of the corpus.
 //
 // The first lines of a source say what it is for, and from which Linux on its programs have to load:
 //
@@ -21,7 +21,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
-// Of libbpf's newer headers.
+// From libbpf's newer headers.
 #ifndef __arg_ctx
 #define __arg_ctx __attribute__((btf_decl_tag("arg:ctx")))
 #endif

@@ -4,7 +4,7 @@
 
 __noinline int of_context(void *ctx __arg_ctx) { return ((struct __sk_buff *)ctx)->len; }
 SEC("tc") int calls(struct __sk_buff *skb) { return of_context(skb); }
-// Another context for the same function.
+// The same function with another context.
 __noinline int of_any(int value, void *ctx __arg_ctx) 
 {
 	asm volatile("" ::"r"(ctx));

@@ -2,7 +2,7 @@
 // since: 6.1
 #include "corpus.h"
 
-// Types of variables of each CPU: kernels that are built by older tools leave them out.
+// Types of per-CPU variables: kernels built by older tools lack them.
 
 struct kernel_cpustat { unsigned long long cpustat[10]; } __core;
 extern const int bpf_prog_active __ksym;

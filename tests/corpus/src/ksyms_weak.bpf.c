@@ -11,7 +11,7 @@ SEC("tc") int asks(struct __sk_buff *skb)
 {
 	if (bpf_ksym_exists(bpf_no_such_function))
 		bpf_no_such_function(0);
-	// Not asked for first: the verifier refuses it where it can be reached, and here it cannot.
+	// The existence is not tested first: the verifier refuses the call if it can be reached, and here it cannot.
 	if (skb->len > 100000 && bpf_ksym_exists(bpf_also_missing))
 		bpf_also_missing(0);
 	return (&no_such_variable ? 1 : 2) + (CONFIG_HZ == 1);

@@ -2,7 +2,7 @@
 // since: 5.10
 #include "corpus.h"
 
-// Some hooks take no other answer than 1.
+// Some hooks accept only the verdict 1.
 #define AT(hook, answer) SEC("cgroup/" #hook) int at_##hook(struct bpf_sock_addr *ctx) { return answer; }
 #define JUDGES(hook) AT(hook, ctx->user_family != 99)
 #define WATCHES(hook) AT(hook, 1)

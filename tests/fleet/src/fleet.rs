@@ -124,7 +124,7 @@ impl Fleet {
         self.first(Order::FirstWith(version), |_| true).await
     }
 
-    /// Returns a node with an agent that has made fewer reconciliations since its start, or has pending ones.
+    /// Returns a node whose agent has made fewer than `looks` reconciliations, or has pending ones.
     pub async fn busy(&self, looks: u64) -> Result<Option<String>> {
         self.first(Order::Busy(looks), |_| true).await
     }

@@ -38,7 +38,7 @@ impl Link {
     }
 }
 
-/// Connector to a fixed address, whatever the request's.
+/// Connector that connects to one address, whatever host the request names.
 #[derive(Clone, Debug)]
 pub struct Connector {
     pub address: SocketAddr,
@@ -58,7 +58,7 @@ impl<Uri> Service<Uri> for Connector {
         let Self { address, link } = self.clone();
         Box::pin(async move {
             let mut line = link.0.subscribe();
-            // The sender lives as long as this connector, so waiting cannot fail.
+            // The sender lives as long as this connector, so that the wait cannot fail.
             let now = *line.wait_for(|line| *line != Line::Silent).await.map_err(io::Error::other)?;
             if now == Line::Refused {
                 return Err(io::ErrorKind::ConnectionRefused.into());

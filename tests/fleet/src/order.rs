@@ -17,7 +17,7 @@ pub enum Order {
     StartAgents,
     StopAgents,
     Unready,
-    /// Query for the first agent with fewer reconciliations, or pending ones: a message, if there is one.
+    /// Query for the first agent with fewer reconciliations or with pending ones; a message, if there is one.
     Busy(u64),
     FirstWith(Version),
     Totals,
@@ -34,7 +34,7 @@ pub enum Order {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Loads {
-    /// Requested, including dry runs.
+    /// Requested loads, including dry runs.
     pub asked: u64,
     pub accepted: u64,
 }

@@ -15,7 +15,7 @@ pub struct Stage {
     pub plane: bpfman_cluster_tests::Cluster,
     pub cluster: Cluster,
     pub fleet: Fleet,
-    /// `None` while it is killed.
+    /// Running controller; `None` while it is killed.
     pub controller: Option<Controller>,
     pub folder: PathBuf,
     pub report: Report,

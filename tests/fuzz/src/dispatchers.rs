@@ -1,4 +1,4 @@
-//! Configuration in a dispatcher of libxdp, written by its owner.
+//! Configuration in a dispatcher of libxdp, which its owner wrote.
 
 use bpfmand_splice::{DispatcherConfig, dispatcher_config, dispatcher_takes_frags, read_dispatcher_config};
 

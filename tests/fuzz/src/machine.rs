@@ -32,7 +32,7 @@ pub fn netlink_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The first byte selects the reader; for binaries, an offset and the name of a function follow.
+/// Reads input as the first byte selects; for binaries, an offset and the name of a function follow.
 pub fn run(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 3 {

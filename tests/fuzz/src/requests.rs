@@ -123,7 +123,7 @@ impl Decoder for Raw {
     }
 }
 
-/// The first byte selects the call. Panics if the daemon does not answer, or returns an internal error.
+/// Makes the call that the first byte selects. Panics if the daemon does not answer or reports an internal error.
 pub fn request(bytes: &[u8]) {
     let Some((method, message)) = bytes.split_first() else { return };
     let method = Method::ALL[usize::from(*method) % Method::ALL.len()];
@@ -146,7 +146,7 @@ pub fn request(bytes: &[u8]) {
         let answer = answer.unwrap_or_else(|_| panic!("{method:?} hangs"));
         if let Err(status) = answer {
             let fault = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);
-            // tonic's error for bytes that are not a valid message.
+            // tonic returns this error for bytes that are not a valid message.
             let undecoded = status.message().contains("failed to decode Protobuf message");
             assert!(!fault || undecoded, "{method:?}: {status:?}");
         }

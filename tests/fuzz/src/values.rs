@@ -2,10 +2,10 @@
 
 use bpfmand_object::{FieldLayout, ValueLayout};
 
-/// Maximum length of an error, in bytes: texts in it are cut.
+/// Maximum length of an error, in bytes: longer texts in it are cut.
 const MAX_ERROR: usize = 16 << 10;
 
-/// The input is the type, a line break, and the text. Panics if the error is longer than the maximum.
+/// Parses input: the type, a line break, and the text. Panics if the error is longer than the maximum.
 pub fn run(bytes: &[u8]) {
     let Ok(input) = std::str::from_utf8(bytes) else { return };
     let Some((layout, text)) = input.split_once('\n') else { return };

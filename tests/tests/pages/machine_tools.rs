@@ -27,7 +27,7 @@ pub fn kubectl(words: &[String]) -> Result<(), String> {
     parser::takes_before_help("kubectl", words)
 }
 
-/// Checks `helm`: the chart exists, and has the values. A test of the cluster checks that helm accepts them.
+/// Checks `helm`: the chart exists and has the values. A test of the cluster checks that helm accepts them.
 pub fn helm(words: &[String]) -> Result<(), String> {
     let values = read("packaging/helm/bpfman/values.yaml");
     for word in words {
@@ -42,7 +42,7 @@ pub fn helm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// If the first argument of a script is no option, all arguments are of the command that it runs, and not checked.
+/// Checks a script's options. If its first argument is none, the arguments are a command, which is not checked.
 pub fn script(words: &[String]) -> Result<(), String> {
     let path = root().join(&words[0]);
     if !path.is_file() {

@@ -11,7 +11,7 @@ pub fn takes(program: &str, words: &[String]) -> Result<(), String> {
     let mut command = Command::new("timeout");
     command.args(["20", "prlimit", "--nofile=4", "setpriv", "--reuid=65534", "--regid=65534"]);
     command.args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]);
-    // Executed through an open descriptor, because that user cannot read the build directory.
+    // Executed through an open descriptor, because user 65534 cannot read the build directory.
     command.arg("/proc/self/fd/0").stdin(File::open(binaries::find(program)).unwrap());
     command.args(words).current_dir(nowhere.path()).env_clear().env("PATH", "/usr/bin:/bin");
     command.env("BPFMAN_SOCKET_PATH", "/nowhere/bpfman.sock").env("KUBECONFIG", "/nowhere/kubeconfig");

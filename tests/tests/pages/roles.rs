@@ -1,9 +1,9 @@
-//! Commands that a newcomer of each role copies until the first own program is in effect, counted from the tutorials. That
-//! they work is shown elsewhere: by `tutorials`, by the tests of a cluster, and on clean machines by `tests/packages/install`.
+//! Commands that a newcomer of each role copies until the first own program is in effect, counted from the tutorials.
+//! Other tests show that they work: `tutorials`, those of a cluster, and `tests/packages/install` on clean machines.
 
 use bpfman_tests::page;
 
-/// Page of the role, beginning of the command that reaches the goal, and the most commands up to it.
+/// Page of the role, beginning of the command that reaches the goal, and the maximum number of commands.
 const GOALS: [(&str, &str, usize); 4] = [
     ("one-machine", "bpfman-xdp-firewall --app xdp-firewall add ", 3),
     ("program-author", "bpfman run lengths.o ", 8),

@@ -7,7 +7,7 @@ use crate::judge;
 const PROGRAMS: &[&str] =
     &["bpfman ", "kubectl bpfman ", "bpfmand -", "bpfman-operator ", "kubectl-bpfman ", "make "];
 
-/// Commands of bpfman in Go, which the page on migration contains, and a placeholder for every command.
+/// Commands of bpfman in Go on the page on migration, and a command with a placeholder.
 const OTHERS: &[(&str, &str)] = &[
     ("docs/tutorials/migration.md", "bpfman program "),
     ("docs/tutorials/migration.md", "bpfman link "),

@@ -41,7 +41,7 @@ fn follow(page: &'static str) -> Outcome {
     })
 }
 
-/// Writes manifests as the package has them: with an object in the place of the image.
+/// Writes manifests as the package installs them: with the path of an object instead of an image.
 fn packaged_manifests(machine: &Machine, objects: &str) -> String {
     let folder = machine.work.join("gallery");
     for example in ["xdp-counter", "xdp-firewall"] {

@@ -17,7 +17,7 @@ pub struct Walk {
     pub objects: &'static [(&'static str, &'static str)],
     /// Preconditions: a name, and the command that prints its value; without a name the command is only run.
     pub given: &'static [(&'static str, &'static str)],
-    /// Names by which the page refers to the programs of its `load`, in their order. `ID` without them.
+    /// Names by which the page refers to the programs of its `load`, in order; empty if the page uses `ID`.
     pub programs: &'static [&'static str],
     /// Words of the page that stand for something on the reader's machine, and their replacements.
     pub meant: &'static [(&'static str, &'static str)],

@@ -254,7 +254,7 @@ fn lists_are_selected_by_type_and_by_all_pairs_of_metadata() {
         results.iter().map(|result| result.kernel_info.as_ref().unwrap().id).collect::<Vec<_>>()
     };
     assert_eq!(listed(None, Some(true), &[]), [old, new, tcx]);
-    // The kernel's own numbers: tc and tcx are one type.
+    // The filter has the kernel's numbers of types: tc and tcx are one type.
     assert_eq!(listed(Some(6), Some(true), &[]), [old]);
     assert_eq!(listed(Some(3), Some(true), &[]), [new, tcx]);
     assert_eq!(listed(Some(5), Some(true), &[]), [0; 0]);

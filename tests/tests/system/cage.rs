@@ -68,7 +68,7 @@ fn root_can_take_the_filter_of_calls_off_and_is_told_so() {
         for thread in threads(&daemon) {
             assert_eq!([&thread["NoNewPrivs"], &thread["CapEff"]], ["1", &kept()]);
             assert_eq!(thread["Seccomp"], filtered);
-            // Linux 5.9.
+            // The kernel reports this count since Linux 5.9.
             assert!(thread.get("Seccomp_filters").is_none_or(|count| count == filters));
         }
         assert!(
@@ -82,7 +82,7 @@ fn root_can_take_the_filter_of_calls_off_and_is_told_so() {
     }
 }
 
-/// The limit applies to the daemon's own memory; maps of programs are the kernel's.
+/// The limit applies to the daemon's own memory; maps of programs are kernel memory.
 #[test]
 fn memory_is_limited_for_whoever_started_it() {
     let limit = |config: &str, wrapper: &[&str]| {
@@ -124,7 +124,7 @@ fn daemon_starts_without_optional_capability() {
     assert!(daemon.log().contains("bounding set"), "{}", daemon.log());
 }
 
-/// Some agents list only capabilities that load and attach programs, with which nothing would work.
+/// Some agents list only capabilities that load and attach programs; the daemon needs more.
 #[test]
 fn daemon_without_a_required_capability_ends_and_names_it() {
     let daemon = Daemon::prepare();
@@ -158,7 +158,7 @@ fn a_missing_right_to_load_for_tenants_is_a_weakness() {
     assert!(doctor.contains("CAP_BPF (load programs of tenants"), "{doctor}");
 }
 
-/// A bpffs in a mount namespace that ends with the daemon would detach all programs.
+/// A bpffs that exists only in the daemon's mount namespace would end with it, and detach all programs.
 #[test]
 fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     let namespace = MountNamespace::new();

@@ -71,7 +71,7 @@ fn counters_say_where_packets_ended() {
     assert_eq!((&switched["outcome"], &switched["counters"]), (&json!("changed"), &json!(true)));
     assert_eq!(bench.json("chain counters HOOK on")["outcome"], "unchanged");
     assert_eq!(traffic.send(4), 0);
-    // Other packets of the namespace pass all three, like the marker that follows the datagrams.
+    // Other packets of the namespace pass all three members, like the marker that follows the datagrams.
     let shown = bench.json("chain show HOOK");
     let runs = |shown: &Value| -> Vec<u64> {
         shown["members"].as_array().unwrap().iter().map(|member| member["runs"].as_u64().unwrap()).collect()

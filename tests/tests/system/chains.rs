@@ -163,7 +163,7 @@ fn thirty_two_members_all_run_and_one_more_is_refused() {
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let far = network.far.path();
     let members: Vec<_> = (1..=33).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
-    // From the last to the first, so that each is inserted before the others.
+    // Attach from the last to the first, so that each is inserted before the others.
     let at = |who: i32| xdp(&far, INTERFACE, who * 10, &[]);
     let mut links: Vec<_> =
         (1..=32).rev().map(|who| put(&wire, &members[who as usize - 1], at(who))).collect();

@@ -289,7 +289,7 @@ fn completions_and_manual_pages_come_from_the_client() {
     bpfman_tests::command::run(&["bash", "-n", &folder.join("bpfman.bash").display().to_string()]);
 }
 
-/// Bash completes only on a terminal: its function gets the variables that it has there.
+/// Bash completes only on a terminal: the test calls the function with the variables that bash sets there.
 #[test]
 fn shells_complete_live_objects_at_the_first_key() {
     let daemon = Daemon::start();

@@ -33,7 +33,7 @@ fn assert_clean(console: &Console, browser: &Browser) {
     let own = format!("{}/", console.origin());
     let requests = browser.requests();
     assert!(requests.iter().any(|url| url.starts_with(&own)), "{requests:?}");
-    // Parts of the browser itself are not requested over a network.
+    // The browser loads its own parts without a network request.
     let others: Vec<_> = requests
         .iter()
         .filter(|url| !url.starts_with(&own) && !url.starts_with("data:") && !url.starts_with("chrome:"))

@@ -68,7 +68,7 @@ fn other_origins_and_other_names_of_this_host_are_refused() {
         );
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
-    // Rebound names are refused for pages too, and tokens from other origins.
+    // Pages are refused under rebound host names, too, and tokens from other origins.
     assert_eq!(console.get("/", &[("host", &rebound)]).status, 403);
     let token = json!({ "token": console.token() }).to_string();
     assert_eq!(console.post("/api/session", &[("origin", "http://evil.example")], &token).status, 403);
@@ -178,7 +178,7 @@ fn a_user_who_opens_connections_leaves_places_to_others() {
         (0..200).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
     });
     let flood = flood.join().unwrap();
-    // Longer than a flooding connection is kept.
+    // Send requests for longer than the time after which a flooding connection is closed.
     for _ in 0..3 {
         assert_eq!(console.get("/api/hooks", &session.headers()).status, 200);
     }

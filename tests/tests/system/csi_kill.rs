@@ -92,7 +92,7 @@ fn leftovers_of_a_boot_are_removed_and_volumes_of_pods_kept() {
     let _program = node.load(APPLICATION);
     node.csi().publish(node.request("pod", "hits")).unwrap();
     node.daemon.kill();
-    // A folder without its mount, and one with a mount that no pod uses.
+    // Make a folder without a mount, and one with a mount that no pod uses.
     let folder = node.daemon.path("run/csi/fs");
     fs::create_dir(folder.join("unmounted")).unwrap();
     fs::create_dir(folder.join("unbound")).unwrap();

@@ -94,7 +94,7 @@ fn lone_program_and_kernel_are_counted_while_drops_runs() {
     assert!(of("NO_SOCKET").is_some_and(|row| row["packets_per_second"].as_f64() > Some(0.0)), "{drops:#}");
     assert_eq!(drops["notes"], json!([]));
     drop(unwanted);
-    // Counters and program end with the command.
+    // When the command ends, the chain stops counting and the program is unloaded.
     until("the chain counts no more", || !counts(&daemon, &hook));
     until("the program of the reasons is gone", || {
         let programs = daemon.bpfman("list programs -o json").json();
@@ -122,7 +122,7 @@ fn killed_watcher_leaves_neither_counters_nor_program() {
         |daemon: &Daemon| daemon.bpfman("list programs -o json").json()["programs"].as_array().unwrap().len();
     let mut watching = watch(&daemon);
     until("both count", || counts(&daemon, &hook) && programs(&daemon) == 2);
-    // A hook that comes later is counted, too.
+    // A hook that gets its first program later is counted, too.
     let wire = daemon.wire();
     let later = Program::member(&wire, "xdp_member", Type::Xdp, 2, XDP_DROP);
     put(&wire, &later, xdp(&network.near.path(), INTERFACE, 10, &[]));

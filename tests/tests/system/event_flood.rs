@@ -95,7 +95,7 @@ fn on_disk(daemon: &Daemon) -> u64 {
 #[test]
 fn events_have_unique_numbers_and_disk_and_memory_are_bounded() {
     let events: u64 = std::env::var(EVENTS).map_or(5_000, |events| events.parse().unwrap());
-    // A page of a response has fewer entries than this.
+    // More entries than a page of a response has.
     let kept = (events / 20).max(1_000);
     let config = format!("[journal]\nmib = {MIB}\nentries = {kept}\n");
     let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });

@@ -95,9 +95,9 @@ fn a_user_extends_only_what_a_grant_is_over() {
         (format!("freplace:drops:{roots}:limit"), "\"over\""),
         (format!("freplace:drops:{bobs}:limit"), "\"over\""),
         (format!("freplace:drops:{adas}:filter"), "\"targets\""),
-        // The target in a section is not enough.
+        // The grant requires the target in the request: the one in the section does not suffice.
         (format!("freplace:drops:{adas}"), "\"targets\""),
-        // Third-party programs belong to the machine.
+        // Third-party programs count as the machine's.
         ("freplace:drops:4000000000:limit".to_owned(), "\"over\""),
     ] {
         ask(ADA, &of_ada, &program).fails(4, &[&format!("user {ADA} may not"), "grant \"one\"", why]);

@@ -47,7 +47,7 @@ fn probe_results_are_kept_for_this_boot() {
     let kept = daemon.path("run/features");
     let bytes = std::fs::read(&kept).unwrap();
     daemon.kill();
-    // The file is trusted, so that the change shows that the next daemon did not probe again.
+    // The file is trusted: a changed name in the answer shows that the next daemon did not probe again.
     let changed = bytes.windows(12).position(|name| name == b"bpf_redirect").unwrap();
     let mut told = bytes.clone();
     told[changed..changed + 12].copy_from_slice(b"bpf_REDIRECT");

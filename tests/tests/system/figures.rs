@@ -202,7 +202,7 @@ fn a_stream_has_bounds_and_so_have_all_of_one_user() {
         &["99 ms", "100 to 60000"],
     );
     assert_status(wire.follow_figures(request(60_001)), Code::InvalidArgument, "invalid", &["60001 ms"]);
-    // Clients that read nothing keep their streams. Root may have all of them; a connection is limited to 32 calls.
+    // Clients that read nothing keep their streams. Root may use all 32; a connection is limited to 32 calls.
     let others = [daemon.wire(), daemon.wire()];
     let idle: Vec<_> =
         others.iter().flat_map(|wire| (0..16).map(|_| wire.follow_figures(request(100)).unwrap())).collect();

@@ -120,7 +120,7 @@ impl Hook<'_> {
         }
     }
 
-    /// Changes a member. The hook is never empty: the chain does not handle packets then.
+    /// Changes a member, and never empties the hook: without members, the chain handles no packets.
     fn change(&mut self, random: &mut Random, flood: &Flood) {
         let length = self.chain.len();
         match random.below(7) {

@@ -250,19 +250,19 @@ fn guards_outlive_the_daemon_and_links_come_back_with_theirs() {
     daemon.kill();
     twins.call();
     assert_eq!(probe.fired(), 2, "without a daemon too");
-    // The link is removed: it is restored for the same tasks.
+    // A link removed while no daemon runs is restored for the same tasks.
     std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
     daemon.again(&Launch::default());
     twins.call();
     assert_eq!(probe.fired(), 3);
-    // Its container ended meanwhile, and its process id may be reused.
+    // If the container has ended meanwhile, the link is not restored: the process id may have been reused.
     daemon.kill();
     std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
     let ended = format!("process {} does not exist", twins.ours.pid);
     drop(twins);
     daemon.again(&Launch::default());
     let log = daemon.log();
-    // The second reason appears if it has exited and has not been reaped.
+    // The second reason appears if the process has exited and has not been reaped.
     let reasons = ["names a process, whose number may be another one's by now", &ended];
     assert!(reasons.iter().any(|reason| log.contains(reason)), "{log}");
     assert!(!daemon.fs().join(format!("links/{link}")).exists(), "{log}");
@@ -276,7 +276,7 @@ fn new_and_rolled_back_versions_are_guarded_like_the_old_one() {
     probe.attach(&daemon.wire(), Info::UprobeAttachInfo(twins.info()));
     let object = compile::object("probes").display().to_string();
     let id = probe.program.id;
-    // Replaced by root, who could load it without a guard.
+    // Root replaces the program, and could load it without a guard.
     let replaced = daemon.bpfman(&format!("replace {id} file -p {object} -o json")).json();
     twins.call();
     assert_eq!(probe.fired(), 1, "the map goes on: {replaced}");

@@ -95,13 +95,13 @@ fn of_ada(path: &str) -> Target {
 }
 
 fn target_as(rights: &[&str], path: &str) -> Target {
-    // setpriv keeps capabilities until it runs a program: the one between has none, and cannot read what the user cannot.
+    // setpriv keeps capabilities until it executes a program: `env` has none, and cannot read files that the user cannot.
     Target::start_by(Command::new("setpriv").args(rights).args(["--", "env", path]))
 }
 
 fn binary(daemon: &Daemon) -> String {
     let path = daemon.path("target");
-    // A file that runs cannot be written.
+    // The file of a running program cannot be written.
     if !path.exists() {
         fs::copy(target::binary(), &path).unwrap();
     }
@@ -187,7 +187,7 @@ fn probe_that_others_pay_for_is_detached() {
 
 #[test]
 fn grant_with_a_scope_counts_for_open_connections() {
-    // A thread of this process connects, whose user is not that of the process.
+    // The connection is made by a thread with another user than its process.
     if is_older_than((6, 5), "the process behind a connection", &test_name()) {
         return;
     }
@@ -195,7 +195,7 @@ fn grant_with_a_scope_counts_for_open_connections() {
     let id = team.probe("tracepoint:on_tracepoint");
     let put = |policy: &str| fs::write(team.daemon.path("policy.toml"), policy).unwrap();
     put("");
-    // This process connects as the user, from inside the cgroup, while no grant has a scope.
+    // This process connects as the user, from inside the cgroup, while the policy has no grant.
     let (outside, inside) = (team.group.path().parent().unwrap(), team.group.path());
     let enter = |group: &Path| fs::write(group.join("cgroup.procs"), "0").unwrap();
     enter(inside);
@@ -238,7 +238,7 @@ fn a_grants_return_probe_is_of_a_process_of_its_group() {
     assert!(team.other.returned_into_main() && !team.ours.returned_into_main());
 }
 
-/// Users share cgroups: a service that serves several, and a session in which a program takes other rights.
+/// Users share cgroups: in a service that serves several, and in a session in which a set-user-id program runs.
 #[test]
 fn a_grants_program_runs_for_no_other_user_of_its_group() {
     let mut team = Team::new("");
@@ -282,7 +282,7 @@ fn group_with_processes_of_another_user_is_refused() {
     team.run(&line).fails(6, &[&format!("processes of user {BOB} are in it"), "systemd-run --user"]);
     assert_eq!(team.daemon.state(), before);
     drop(bobs);
-    // Root's are in the session of each login.
+    // Root's processes are in the session of each login.
     let roots = Target::start();
     team.group.take(roots.pid());
     team.run(&line).success();
@@ -352,7 +352,7 @@ fn a_grants_lsm_program_sees_the_callers_control_group_alone() {
     team.assert_sees_its_group("lsm:on_lsm:file_open", 7, "lsm", Target::open);
 }
 
-/// The hook's own answer is not 0: with 0, nothing would set the name.
+/// The default return value of `task_prctl` is not 0: if the guard returned 0, prctl would not set the name.
 #[test]
 fn guarded_lsm_program_answers_no_hook_in_place_of_the_kernel() {
     let cookies = "cookies of trampolines";
@@ -403,8 +403,8 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
 }
 
-/// A program of a tracepoint that returns 0 hides a task from perf: that is not for tenants to decide. No other test has a
-/// program here: those of root return 0 for all tasks.
+/// A program of a tracepoint that returns 0 hides the event from perf, which a tenant must not do. No other test has
+/// a program at this tracepoint: root's programs return 0 for all tasks.
 #[test]
 fn tenants_program_hides_no_task_from_perf() {
     let mut team = Team::new("");

@@ -36,7 +36,7 @@ fn loops_of_tenants_are_bounded_together() {
             ["number of rounds that is no constant", "(function loops_of_any_count, instruction "],
         ),
         ("loops_too_long", ["its loops make up to 50000 rounds", "the verifier walked through"]),
-        // Its loops are 9,000,000 rounds in 27,000 instructions that the verifier sees.
+        // Its loops make 9,000,000 rounds, but the verifier walks through 27,000 instructions only.
         ("loops_of_global", ["may run for ", "through global functions once each"]),
         ("copies_in_a_loop", ["may run for ", "its loops make up to 1000 rounds"]),
     ] {
@@ -86,11 +86,11 @@ fn tenant_program_that_reads_kernel_or_writes_others_is_refused() {
         assert_eq!(daemon.state(), before, "{program}");
     }
     wire.load(tenants("reads_user")).unwrap();
-    // Root's programs may, if the kernel permits it.
+    // Root's programs may call them, if the kernel permits it.
     wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("reads_kernel") }).unwrap();
 }
 
-/// The kernel makes an entry for each socket: no limit of the owner's would count them.
+/// The kernel makes an entry of such a map for each socket, which no limit of the owner counts.
 #[test]
 fn maps_of_tenants_that_grow_with_sockets_are_refused() {
     const USER: u32 = 64_222;

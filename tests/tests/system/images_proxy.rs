@@ -114,14 +114,14 @@ fn machine_without_ca_bundle_uses_cas_set_for_a_registry() {
     let local = world.registry.image("team/chain:1");
     world.load(&format!("{HOST}/team/chain:1")).success();
     world.load(&local).success();
-    // No certificate authority on this machine covers other registries.
+    // This machine has no certificate authority for other registries.
     let before = world.daemon.state();
     let asked = proxy.requests();
     world.load("other.test/team/chain:1").fails(9, &["other.test", "CA certificates", "ca_file"]);
     assert_eq!((world.daemon.state(), proxy.requests()), (before, asked));
 }
 
-/// Loopback is reached without TLS in any case.
+/// Loopback is always reached without TLS, so that the registry is on another machine.
 #[test]
 fn plain_http_registry_of_another_machine_is_pushed_to() {
     let (network, daemon) = (Network::new(), Daemon::prepare());

@@ -227,7 +227,7 @@ fn kill_removal(removal: &Remove<'_>) {
     let list = daemon.path("steps");
     let stream = traffic.stream();
     let (mut number, mut steps) = (0, 0);
-    // Number 0 is no step: the operation runs completely, and its steps are counted.
+    // In the round with number 0, the daemon is not killed: the operation's steps are counted.
     loop {
         let wire = daemon.wire();
         let leaving = removal.chain.member(&wire, 2, false);

@@ -16,7 +16,7 @@ use rustix::mount::{UnmountFlags, unmount};
 pub struct Mode {
     pub clsact: bool,
     pub unnamed: bool,
-    /// A mount namespace has a copy of the bpffs while it is unmounted, so that links outlive their pins.
+    /// While the bpffs is unmounted, a mount namespace has a copy of it, so that links outlive their pins.
     pub copied: bool,
 }
 
@@ -38,7 +38,7 @@ impl Mode {
 
 pub struct Guarded {
     pub network: Network,
-    /// Process at the far end, if its name can disappear.
+    /// Process at the far end, if the namespace's name can disappear.
     inside: Option<Inside>,
 }
 

@@ -158,7 +158,7 @@ fn a_list_is_answered_while_many_wait_for_one_hook() {
             })
         })
         .collect();
-    // As many as possible have started: one has the hook, and waits for this test.
+    // The user's threads are all in use: one call holds the hook, and waits for this test.
     until("the hook's clients have threads", || threads() >= idle + 31);
     let (answered, answer) = std::sync::mpsc::channel();
     let reader = daemon.wire();

@@ -36,7 +36,7 @@ fn objects_of_xdp_tools_load() {
         assert!(path.exists(), "{} is of the package xdp-tools or libxdp", path.display());
         let loaded =
             wire.load(load(&path, &[(&program, Type::Xdp)])).unwrap_or_else(|e| panic!("{object}: {e}"));
-        // Some share maps by a name that other objects use for another shape.
+        // Some objects share maps by a name that other objects use for maps of another shape.
         unload(&wire, Program::of(&loaded.programs[0]).id);
     }
     assert_eq!(daemon.state().pins, [""; 0]);

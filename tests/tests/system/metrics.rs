@@ -58,7 +58,7 @@ fn programs_chains_and_the_daemon_are_counted() {
         runs.is_some_and(|line| !line.ends_with(" 0"))
     });
     let text = daemon.metrics();
-    // Both members have the same labels and form one series: seven packets at each, and no markers dropped.
+    // Both members have the same labels and form one series: seven packets are dropped, and no marker.
     let member = format!("hook=\"xdp:{INTERFACE}\",program=\"xdp_member\",owner=\"root\",application=\"\"");
     let of_chain: Vec<&str> = text.lines().filter(|line| line.starts_with("bpfman_chain_")).collect();
     let ended = of_chain.iter().filter(|line| line.contains("verdict=\"drop\""));

@@ -1,4 +1,4 @@
-//! Network namespaces that lose or change their paths under traffic, the sockets of which keep them alive: detached
+//! Network namespaces that lose or change their paths under traffic, whose sockets keep them alive: detached
 //! programs must let packets pass there, and attached ones must continue to run.
 
 use std::path::Path;
@@ -47,7 +47,7 @@ fn filter_attached_by_a_process_ends_with_its_link() {
         let path = first.path();
         first.end();
         knows_that_it_leads_nowhere(&daemon, &path, id);
-        // Attached again by the path of another process: one hook, one filter.
+        // Attach again by the path of another process: one hook, one filter.
         let other = tc_program(&wire, 2, TC_PIPE);
         let again = put(&wire, &other, tc(&stays.path(), INTERFACE, direction, 60, &[]));
         assert_eq!(stays.filters().len(), 1, "{:?}", stays.filters());
@@ -131,7 +131,7 @@ fn chain_in_an_unreachable_namespace_stays_whole() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     let (path, links) = (network.far.path(), cut_chain(&daemon, &network.far.path()));
-    // Only the sockets of the traffic keep the namespace.
+    // Now only the sockets of the traffic keep the namespace.
     network.far.delete();
     for _ in 0..2 {
         comes_to(&daemon.wire(), links[0], "unreachable: ");

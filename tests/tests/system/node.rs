@@ -209,7 +209,7 @@ fn a_stream_says_when_programs_or_links_changed() {
 #[test]
 fn streams_are_served_up_to_the_limit_and_end_with_the_daemon() {
     let mut daemon = Daemon::start();
-    // One connection is limited to half as many.
+    // One connection is limited to 32 streams.
     let wires = [daemon.wire(), daemon.wire(), daemon.wire()];
     let [.., wire] = &wires;
     let mut open: Vec<_> = (0..64).map(|number| wires[number / 30].watch(&[]).unwrap()).collect();

@@ -265,7 +265,7 @@ fn trace_runs_no_program_of_others_and_is_in_the_history() {
     assert!(history.lines().filter(|line| line.contains("trace chain")).count() >= 3, "{history}");
 }
 
-/// A trace runs programs on their maps, which are the caller's own here.
+/// A trace runs programs on their maps, which belong to the caller here.
 #[test]
 fn trace_needs_the_right_to_write_maps() {
     let mut counts = Vec::new();

@@ -1,4 +1,4 @@
-//! The machine's programs come first on a packet's way in, and last on its way out: a tenant's can only drop.
+//! The machine's programs run first at ingress, and last at egress: tenants can only drop packets.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
@@ -168,7 +168,7 @@ fn a_tenant_may_drop_what_leaves() {
     tenants_may_drop("egress");
 }
 
-/// The machine's program runs last at egress, so that its verdict is about the packet that leaves.
+/// The machine's program runs last at egress, so that it judges the packet that leaves.
 #[test]
 fn the_machine_judges_what_a_tenant_changed() {
     let kinds = |machine: &'static str, other: &'static str| {

@@ -37,13 +37,13 @@ impl Aside {
     pub fn came(&self, traffic: &Traffic) -> u64 {
         let before = self.seen.hits();
         let _ = traffic.send(2);
-        // Packets on the other link were queued before another marker is.
+        // Packets on the other link were queued before a second marker is.
         let _ = traffic.send(0);
         self.seen.hits() - before
     }
 }
 
-/// A verdict that sends a packet elsewhere would take it past the machine's programs of this interface.
+/// A verdict that sends a packet to another interface would bypass the machine's programs of this interface.
 #[test]
 fn a_tenant_redirects_nothing_past_the_machine() {
     for config in ["", CLSACT] {
@@ -72,7 +72,7 @@ fn the_machine_redirects_as_before() {
     assert_eq!(aside.came(&traffic), 2);
 }
 
-/// A copy that leaves by another interface has not met the machine's programs of this one, which may drop it.
+/// A copy that leaves by another interface has not passed the machine's programs here, which may drop it.
 #[test]
 fn copies_of_a_tenant_leave_past_no_wall() {
     for config in ["", CLSACT] {
@@ -177,7 +177,7 @@ impl Returns {
     pub fn returned(&self) -> u64 {
         let before = self.back.hits();
         let _ = self.traffic.send(2);
-        // Returned packets were queued before another marker is.
+        // Returned packets were queued before a second marker is.
         let _ = self.traffic.send(0);
         self.back.hits() - before
     }
@@ -228,7 +228,7 @@ fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
     }
 }
 
-/// An extension of a tenant's own program keeps its chain from being built, and does not keep it sending.
+/// An extension of a tenant's program prevents that its chain is built; the program still sends nothing.
 #[test]
 fn a_chain_that_cannot_be_built_sends_nothing() {
     if lacks("freplace", "sample_fentry", &test_name()) {
@@ -279,7 +279,7 @@ fn xdp_of_the_machine_sends_as_before() {
     assert_eq!(returns.returned(), 2);
 }
 
-/// Verdicts that are constants are known before the program runs, as are targets of redirects.
+/// Constant verdicts and targets of redirects are known before the program runs.
 #[test]
 fn xdp_of_a_tenant_that_sends_nothing_is_attached() {
     let returns = Returns::new("");
@@ -304,7 +304,7 @@ fn xdp_of_a_tenant_that_sends_nothing_is_attached() {
     returns.refuse_xdp(&tenant(&wire, "ranks", "xdp_redirect", Type::Xdp, &[]), link);
 }
 
-/// Tenants' redirects and copies go nowhere where the machine has a program on egress.
+/// Tenants' redirects and copies reach no interface at which the machine has a program on egress.
 #[test]
 fn tc_of_a_tenant_sends_to_no_interface_of_the_machine() {
     let mut kinds = vec![Type::Tc];
@@ -325,7 +325,7 @@ fn tc_of_a_tenant_sends_to_no_interface_of_the_machine() {
             _ => [("ranks", "tcx_redirect"), ("ranks", "tcx_clone_away")],
         };
         for (object, name) in names {
-            // The target of 0 is the packet's own interface for the redirect: it is not known in advance.
+            // A target of 0 redirects to the packet's own interface, which is not known in advance.
             let [to_loopback, to_interface] =
                 [1, interface].map(|target| tenant(&wire, object, name, kind, &[("target", target)]));
             let (wall, link) = returns.guard(&wire, TC, INTERFACE);

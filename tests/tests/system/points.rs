@@ -307,7 +307,7 @@ fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
         daemon.bpfman(&format!("unload {program}")).success();
     }
     assert_eq!(daemon.state(), before);
-    // A run attaches it once, with one of its programs.
+    // `bpfman run` attaches the struct_ops map once, by one of its programs.
     let object = compile::object("functions").display().to_string();
     let run = format!("run {object} threshold window grow --for 1s -o json");
     let ran = daemon.bpfman(&format!("{run} --attach struct_ops:calm")).success();

@@ -46,7 +46,7 @@ fn refused_first_entry_leaves_no_folder() {
         command.env("BPFMAN_POLICY", folder.join("policy.toml"));
         Outcome::of(command.args(["policy", "allow", &ADA.to_string(), "load"]).args(more.split_whitespace()))
     };
-    // No terminal to confirm at.
+    // Without a terminal, nothing can be confirmed.
     policy("").fails(2, &["no terminal answers"]);
     assert!(!folder.exists());
     policy("--yes").success();
@@ -78,7 +78,7 @@ pub fn hint_of_a_denied_call_allows_it() {
     let program = daemon.bpfman_as(ADA, &load).json()["programs"][0]["program_id"].as_u64().unwrap();
     let netns = network.far.path().display().to_string();
     let attach = format!("attach {program} xdp -i {INTERFACE} -p 100 --netns {netns}");
-    // One grant has to allow a whole call: the program is of the first one.
+    // One grant has to allow a whole call: the program was loaded by the first grant.
     let denied = daemon.bpfman_as(ADA, &attach);
     denied.fails(4, &["grant \"user-64231\" does not allow \"attach\""]);
     policy(&daemon, &["allow", &ADA.to_string(), "attach", "--netns", "any", "--over=all", "--yes"])
@@ -87,7 +87,7 @@ pub fn hint_of_a_denied_call_allows_it() {
     daemon.bpfman_as(ADA, &attach).success();
 }
 
-/// A run that found the text changed writes nothing and fails; each other's lines are in the policy.
+/// A run that finds the text changed writes nothing and fails; the policy has the lines of all others.
 #[test]
 fn lines_of_runs_at_the_same_time_are_not_lost() {
     let daemon = daemon(String::new());

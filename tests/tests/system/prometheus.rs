@@ -125,7 +125,7 @@ fn every_expression_about_daemons_gives_data() {
     // The label in Prometheus has the user's text.
     let named = prometheus.query("bpfman_programs{application=\"shop \\\"north\\\"\\\\\\n\"}");
     assert_eq!(named.len(), 1);
-    // The verifier rejected a program before the first scrape, so that the counter has not grown yet.
+    // The verifier rejected a program before the first scrape: reject another one, so that the counter grows.
     let broken = compile::object("broken").display().to_string();
     let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken"));
     assert!(refused.code != 0, "{refused:?}");

@@ -13,7 +13,7 @@ use crate::equipment::Program;
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {
-    /// An emergency remount: open files can be written, and no file can be opened for writing.
+    /// Remounts as in an emergency: open files stay writable, and no file can be opened for writing.
     fn new(folder: PathBuf) -> Self {
         mount_bind(&folder, &folder).unwrap();
         mount_remount(&folder, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();

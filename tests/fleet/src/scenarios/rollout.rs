@@ -1,4 +1,4 @@
-//! Scenario: a preflight stops one version, a wave another, and one completes though the controller is killed.
+//! Scenario: a preflight stops one version, a wave stops a second, and a third completes after the controller is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,7 +114,7 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     let status = settled(stage).await?;
     let loads = stage.fleet.loads(GOOD).await?;
     let loads = loads.into_iter().map(|loads| loads.accepted).enumerate();
-    // A dry run, and the load.
+    // Each node makes a dry run and the load.
     let twice: Vec<(usize, u64)> = loads.filter(|(_, accepted)| *accepted > 2).collect();
     stage.report.check(twice.is_empty(), || format!("loaded more than once: {twice:?}"));
     let mut figures = (stage.fleet.totals().await? - &before).figures(nodes);

@@ -40,7 +40,7 @@ pub fn xdp_without_a_link_is_removed() {
     with_bpffs(&machine.network.far, &script);
     let interface = Interface { name: INTERFACE.to_owned(), netns: None };
     machine.mends(&attach(machine.member()), &Hint::DetachXdp { interface, mode: XdpRunsIn::Generic });
-    // From outside of the namespace, the command enters it.
+    // The command of the hint enters the namespace of the interface, if it is another one.
     let mut outside = Machine::prepare(false);
     outside.start(Launch::default());
     let near = machine.network.near.path();

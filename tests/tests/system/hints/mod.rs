@@ -98,7 +98,7 @@ fn advice_needs_no_test() {
     assert!(matches!(proof(&Hint::Whoami), Proof::Test(_)));
 }
 
-/// Machine with daemon and shell in the same network namespace: the far one, or that of the test.
+/// Machine with daemon and shell in the same network namespace: the far one if `is_far`, or that of the test.
 struct Machine {
     daemon: Daemon,
     network: Network,
@@ -126,7 +126,7 @@ impl Machine {
         self.daemon.again(&Launch { wrapper, ..launch });
     }
 
-    /// Runs a line in a shell that has the machine's programs, socket and folders by its environment alone.
+    /// Runs a line in a shell that finds the machine's programs, socket and folders by its environment alone.
     fn shell(&self, line: &str) -> Outcome {
         let mut command = if self.is_far { self.network.far.command("sh") } else { Command::new("sh") };
         let path =
@@ -149,12 +149,12 @@ impl Machine {
         command
     }
 
-    /// The first command fails and prints the hint, and works once it was pasted.
+    /// The first command fails and prints the hint; after the hint's command was run, it succeeds.
     fn mends(&self, first: &str, hint: &Hint) {
         self.leads(first, hint, first);
     }
 
-    /// The first command fails and prints the hint, which shows what is right instead.
+    /// The first command fails and prints the hint. The hint's command succeeds, and so does `right`.
     fn leads(&self, first: &str, hint: &Hint, right: &str) -> String {
         let failed = self.shell(first);
         assert_ne!(failed.code, 0, "{first}: {}", failed.stdout);

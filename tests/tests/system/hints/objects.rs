@@ -98,7 +98,7 @@ pub fn records_of_a_buffer_are_shown() {
     let program = machine.load("typed_maps", "xdp:use_all");
     let failed = machine.shell(&format!("bpfman map dump {program}:events"));
     let hint = Hint::WatchMap(MapId(map_id(&machine.daemon, "events")));
-    // It ends with its timeout: no record comes.
+    // The command runs until the timeout, since no record comes.
     let watched = machine.shell(&format!("timeout 2 {}", machine.printed(&failed, &hint)));
     assert_eq!(watched.code, 124, "{watched:?}");
 }
@@ -111,7 +111,7 @@ pub fn large_map_is_pinned() {
     let pin = format!("/sys/fs/bpf/map_{map}");
     let failed = machine.shell(&format!("bpfman map set {program}:pages 0 number=9"));
     let command = machine.printed(&failed, &Hint::PinMap(MapId(map)));
-    // With a bpffs of its own, which ends with the command.
+    // Run in a mount namespace with its own bpffs, which ends with the command.
     let script = format!("mount -t bpf bpf /sys/fs/bpf && {command} && test -e {pin}");
     machine.shell(&format!("unshare --mount --propagation private sh -c '{script}'")).success();
 }

@@ -53,7 +53,7 @@ fn colons_and_odd_bytes_in_a_groups_name_make_no_unit_or_pod() {
     }
 }
 
-/// Root of a container without a user namespace is uid 0, and so are the cgroups that it makes.
+/// Root of a container without a user namespace is uid 0, and so is the owner of the cgroups that it makes.
 #[test]
 fn groups_in_a_container_name_no_other_container() {
     let daemon = Daemon::start();
@@ -130,7 +130,7 @@ fn headers_of_a_request_name_nobody() {
     assert!(kernel::has_program(roots.id));
 }
 
-/// The daemon's own namespace is no caller's, by whatever path the caller names it.
+/// The daemon's namespace is never the caller's own, by whatever path the caller names it.
 #[test]
 fn files_of_processes_are_no_callers_own_network_namespace() {
     let policy = format!(

@@ -25,7 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::equipment::Program;
 use crate::rights::as_user::as_user;
 
-/// Calls on a connection that the calling thread makes, so that the daemon sees the thread's user.
+/// Connects in the calling thread, so that the daemon sees the thread's user, and makes calls.
 fn connected<T, F: Future<Output = T>>(socket: &Path, work: impl FnOnce(Channel) -> F) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

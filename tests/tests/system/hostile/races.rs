@@ -20,7 +20,7 @@ use crate::rights::as_user::as_user;
 
 const BOB: u32 = 64_263;
 
-/// A process that was given a connection is not the caller, whatever it may.
+/// The caller is the process that made the connection, even if a process with more rights uses it.
 #[test]
 fn connection_that_root_was_given_has_roots_rights() {
     let bench = Bench::new("allow = [\"read\"]\n");
@@ -224,7 +224,7 @@ fn callers_at_once_pass_the_limit_of_a_grant() {
     assert_eq!(daemon.bpfman("list programs -o json").json()["programs"].as_array().unwrap().len(), loaded);
 }
 
-/// A user namespace gives a pod's process rights over its own mounts, but not over those that it was given.
+/// A user namespace gives a pod's process rights over mounts that it makes, but not over those that it was given.
 #[test]
 fn volume_for_reading_is_remounted_in_a_user_namespace() {
     let node = Node::new();

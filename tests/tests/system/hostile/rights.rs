@@ -235,7 +235,7 @@ fn user_moves_roots_link_of_its_own_program() {
     }
 }
 
-/// The number of the next link is known: a call for it has to be refused before it waits for a thread.
+/// The caller can guess the number of the next link: a detach has to be refused before it waits for a thread.
 #[test]
 fn call_that_waits_is_for_a_link_that_root_makes_meanwhile() {
     let bench = Bench::new("allow = [\"load\", \"attach\"]\n");

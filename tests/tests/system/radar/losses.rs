@@ -19,7 +19,7 @@ fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
     assert_eq!((counts(&told(), "SeenLoad"), lost()), (LOADS, 0));
     let entries = told().len();
     eprintln!("{LOADS} loads took {entries} entries");
-    // The limit of entries is that for refusals of a user: 100, and one each half second.
+    // Entries are limited like refusals of a user: 100, and one each half second.
     assert!(entries < 400 && before < 100, "{entries} entries");
 }
 

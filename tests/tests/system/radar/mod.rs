@@ -65,7 +65,7 @@ impl Stranger {
         Self::stays(Command::new(binary()), words)
     }
 
-    /// Runs as a user with permission to load programs only, so that the limit of audit entries per user is not shared.
+    /// Runs as a user with permission to load programs only: each user has its own limit of audit entries.
     pub fn of_user(user: u32, words: &[&str]) -> Self {
         Self::stays(as_user(user, Command::new("setpriv"), "+bpf,+net_admin"), words)
     }

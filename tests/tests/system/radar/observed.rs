@@ -94,7 +94,7 @@ fn changes_without_bpf_syscall_are_observed_or_unseen() {
     let unseen = unseen.as_array().unwrap().clone();
     let sees = |what: &str| {
         let is_unseen = unseen.iter().any(|one| one.as_str().unwrap().starts_with(&format!("{what}: ")));
-        // A kernel with trampolines has them for these functions too, in all kernels of the tests.
+        // A kernel of the tests that has trampolines has them for these functions, too.
         assert!(!is_unseen || source != "trampolines", "{what}: {unseen:?}");
         !is_unseen
     };
@@ -115,7 +115,7 @@ fn changes_without_bpf_syscall_are_observed_or_unseen() {
         run_as_process(command_with_bpffs(&network.far, &format!("exec {program} {line}")))
     };
     let by_ip = run("ip", &format!("link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
-    // `ip`'s library first loads others, to probe the kernel.
+    // To probe the kernel, the library of `ip` loads other programs first.
     let loads = entry_about(&daemon, by_ip, "SeenLoad", "\"stranger\" of type xdp");
     let off = run("ip", &format!("link set dev {INTERFACE} xdpgeneric off"));
     if netlink {
@@ -156,7 +156,7 @@ fn changes_without_bpf_syscall_are_observed_or_unseen() {
         assert_eq!(touched["owners"], serde_json::json!(["root"]), "{touched}");
     }
 
-    // Only its pin holds the link of our hook.
+    // Only its pin keeps the link of our hook.
     let own = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
     wire.attach(attach(own, xdp(&network.far.path(), INTERFACE, 7, &[]))).unwrap();
     let mut remove = Command::new("rm");
@@ -321,7 +321,7 @@ fn third_party_events_need_root_or_a_grant() {
     let has = |uid, verb: &str| entries(uid).iter().any(|entry| entry["verb"] == verb);
     stranger.end();
     until("the end of a program is told", || {
-        // Only programs that exist at one reading of the ids, a second apart, and are missing at a later one.
+        // An entry is made only for programs that one reading of the ids has, and one a second later has not.
         Stranger::new(&["load"]).end();
         has(ADA, "SeenGone")
     });

@@ -1,4 +1,4 @@
-//! Callers of each principal: threads of this process with its user, which is in the cgroup of a pod meanwhile.
+//! Callers of each principal: threads of this process with the principal's user, in the cgroup of its pod.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Rights that go by more than the table: those of the agent, of applications through it, and of a closed socket.
+//! Rights that depend on more than the table: those of the agent, of applications, and of a closed socket.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn state(bench: &Bench) -> Digest {
     bench.digest(interfaces.collect(), Vec::new())
 }
 
-/// The page has the verbs of the calls of `operator/src/agent` and `operator/apply`.
+/// The page names the verbs of the calls of `operator/src/agent` and `operator/apply`.
 #[test]
 fn verbs_of_the_agent_are_those_that_the_page_names() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! Effects of allowed calls: a change, the error of this object, or an answer that shows it.
+//! Effects of allowed calls: a change, an error about this object, or an answer that shows the object.
 
 use tonic::{Code, Status};
 
@@ -8,7 +8,7 @@ use super::things::{SHARED, Things, UNCOVERED};
 
 #[derive(Debug)]
 pub enum Effect {
-    /// Kinds of removed and new things, by owner.
+    /// Kinds of removed and new objects, by owner.
     Changes(String),
     Fails(Code, &'static str),
     Says(String),
@@ -52,7 +52,7 @@ fn has(text: &str, says: &str) -> bool {
     }
 }
 
-/// Without pins, places in chains, settings and maps that follow from links and programs.
+/// Leaves out pins, positions in chains, settings and maps, which follow from links and programs.
 fn roles(changes: &str, caller: Principal, other: Option<Principal>, expected: &str) -> String {
     let role = |change: &str| {
         let Some((kind, owner)) = change.split_once(" of ") else {
@@ -94,7 +94,7 @@ pub fn shown(row: &Row, foreign: Foreign, theirs: &Things) -> Effect {
     Effect::Says(text)
 }
 
-/// Expected effect of a call whose verb the caller has; `foreign` is the part that is another's.
+/// Expected effect of a call whose verb the caller has; `foreign` is the part that belongs to another owner.
 pub fn effect(
     row: &Row,
     foreign: Option<Foreign>,
@@ -131,7 +131,7 @@ pub fn effect(
             Effect::Fails(Code::InvalidArgument, "cannot share the maps of program")
         }
         ("ReplaceProgram" | "ReplaceLoad", Some(Interface)) => {
-            // Root attached the program there.
+            // Root attached the program at this interface.
             let links = match (caller, other) {
                 (Principal::Root, _) => "own",
                 (_, Principal::Root) => "theirs",
@@ -168,7 +168,7 @@ pub fn effect(
         ("Start", _) => Effect::Fails(Code::Unimplemented, "the starter of sessions does not listen"),
         ("StartRadar", _) => Effect::Fails(Code::Internal, "the radar is not switched"),
         ("DryRun", Some(Program | Type)) => Effect::says("accepted: false"),
-        // The agent may load its own files alone, and another's is not its own.
+        // The agent may load only its own files; a file of another owner is none.
         ("DryRun", Some(Bytecode)) if caller == Principal::Agent => Effect::says("accepted: false"),
         ("DryRun", _) => Effect::says("accepted: true"),
         ("VerifyChain", _) => Effect::says("matches: true"),

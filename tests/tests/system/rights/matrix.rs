@@ -1,5 +1,5 @@
-//! Each caller, each call and each part of its request that is each other owner's: allowed or refused as the table has it.
-//! A refused call changes nothing, and an allowed one has the effect, or the error, that `effects.rs` has for it.
+//! Each caller makes each call, with each part of the request belonging to each other owner: the table decides. A
+//! refused call changes nothing, and an allowed one has the effect, or the error, that `effects.rs` has for it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,7 +20,7 @@ struct Everything {
     bench: Bench,
     things: HashMap<u32, Things>,
     state: Digest,
-    /// Callers and owners of the calls that are tried now: only settings of their hooks are compared.
+    /// Callers and owners of the calls that are tested now: only settings of their hooks are compared.
     pair: Vec<Principal>,
 }
 
@@ -54,7 +54,7 @@ impl Everything {
         self.things.get(&caller.user()).unwrap_or_else(|| self.of(other))
     }
 
-    /// Ends what a call made, and makes again what it ended.
+    /// Removes objects that a call made, and makes again those that it removed.
     fn restore(&mut self, now: &Digest, row: &Row) {
         let socket = self.bench.daemon.socket();
         for id in now.matchings.difference(&self.state.matchings).copied() {

@@ -15,7 +15,7 @@ pub enum Principal {
     User,
     Scoped,
     Stranger,
-    /// In a pod that has no grant.
+    /// Caller in a pod that has no grant.
     Pod,
     GrantedPod,
     Agent,
@@ -100,7 +100,7 @@ impl Principal {
                 }
                 // All owners have members at this hook.
                 (Self::Agent, "covered") if foreign == Foreign::Hook => false,
-                // Root has members at the hook that stands for others here.
+                // Root has members at the hook that stands for hooks of others in this test.
                 (Self::Agent, "covered") if foreign == Foreign::Interface => {
                     row.rule(Class::Hook) != "covered" || row.rule(Class::Program) == "covered"
                 }
@@ -145,7 +145,7 @@ pub fn policy(folder: &str) -> String {
 
 pub fn grant(folder: &str, name: &str, user: u32, more: &str) -> String {
     use super::things::SHARED;
-    // No guard stands in front of programs that a command loads itself.
+    // Programs that a command loads itself have no guard.
     let raw = if more.contains("scope") { "" } else { ", \"raw\"" };
     let users = if more.contains("pods") { String::new() } else { format!("users = [{user}]\n") };
     format!(

@@ -28,7 +28,7 @@ use super::things::{Things, one_program};
 
 pub struct Called(pub Channel);
 
-/// Next value for a map: each write changes something.
+/// Next value for a map: each write stores another one.
 static WRITTEN: AtomicU64 = AtomicU64::new(1 << 40);
 
 pub fn called<T, F: Future<Output = Result<T, Status>>>(
@@ -48,7 +48,7 @@ fn shown<T: Debug>(answer: Response<T>) -> String {
     format!("{:?}", answer.into_inner())
 }
 
-/// Returns the first message of a stream; empty if the stream sends none before a change.
+/// Returns the first message of a stream, or an empty text if the stream sends none before a change.
 async fn begun<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Status> {
     let wait = std::time::Duration::from_millis(300);
     let first = tokio::time::timeout(wait, stream.into_inner().message()).await;

@@ -29,7 +29,7 @@ impl Class {
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }
 
-/// Part of a request that is another's, while all others are the caller's own. A place is wrong in one way at a time.
+/// Part of a request that belongs to another owner; all others are the caller's. A place is wrong in one way at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     Program,
@@ -83,7 +83,7 @@ impl Row {
         Foreign::ALL.into_iter().filter(move |one| is_named(one) && self.has(*one))
     }
 
-    /// Requests of a call have some parts of a place only.
+    /// Returns whether requests of the call have this part: of a place, they have only some properties.
     fn has(&self, foreign: Foreign) -> bool {
         use Foreign::{Interface, Priority, Type};
         if foreign.class() != Class::Place {

@@ -129,7 +129,7 @@ impl Things {
         things
     }
 
-    /// All of another owner's things, with its program at the shared hook.
+    /// Returns all objects of another owner, with its program at the shared hook.
     pub fn shown(&self, foreign: Foreign) -> Self {
         let mut things = self.clone();
         things.hook = SHARED.to_owned();
