@@ -1,4 +1,4 @@
-/* Preloaded: this machine's clock says so many seconds more ($AHEAD) to one program. */
+/* A library for LD_PRELOAD: one program sees the clock $AHEAD seconds ahead. */
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>

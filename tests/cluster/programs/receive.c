@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// What runs in a pod that is sent datagrams: listens on port 4242 before it does anything else, and prints how many it
-// has received every tenth of a second, a line each.
+// Runs in a pod that receives datagrams: listens on port 4242 before anything else, and prints the number of received
+// datagrams every tenth of a second, a line each.
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>

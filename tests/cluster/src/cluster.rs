@@ -19,7 +19,7 @@ pub struct Setup {
     pub flags: Vec<String>,
 }
 
-/// Control plane. One that belongs to a single test is stopped when this value is dropped.
+/// Control plane. If it belongs to a single test, it is stopped when this value is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
@@ -35,15 +35,15 @@ enum Life {
 }
 
 impl Cluster {
-    /// Returns etcd and an API server that no other test uses at the same time. They contain only what Kubernetes
-    /// itself creates, and possibly the project's definitions. Under nextest they come from a pool. Returns `None`, and
-    /// prints a line that counts as a skip, if Kubernetes was not built.
+    /// Returns etcd and an API server that no other test uses at the same time. They contain only the objects that
+    /// Kubernetes itself creates, and possibly the project's definitions. Under nextest they come from a pool. Returns
+    /// `None`, and prints a line that counts as a skip, if Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
         Self::of(Pool::Defined)
     }
 
-    /// Like [`Self::own`], but never with the project's definitions. For tests of definitions.
+    /// Like [`Self::own`], but never with the project's definitions: for tests of definitions.
     #[must_use]
     pub fn undefined() -> Option<Self> {
         Self::of(Pool::Undefined)
@@ -150,7 +150,7 @@ impl Cluster {
         command
     }
 
-    /// Sockets opened by `work` stay in the cluster's network, so that servers of a test are reachable.
+    /// Calls `work` in the cluster's network. Its sockets stay there, so that the API server reaches a test's servers.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         in_network(&self.netns(), work)
     }
@@ -167,7 +167,7 @@ pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Se
     thread.join().unwrap()
 }
 
-/// The name contains the version of Kubernetes, because a cluster keeps the version that it was started with.
+/// Returns the folder of a shared cluster. Its name has the version of Kubernetes, which the cluster keeps.
 pub(crate) fn shared_folder(kubernetes: &Path, suffix: &str) -> PathBuf {
     let version = kubernetes.file_name().expect("it is a folder with a name").to_string_lossy();
     build_folder()

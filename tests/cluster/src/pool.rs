@@ -1,4 +1,4 @@
-//! Pool of API servers that the tests of a run use one after the other: starting one takes seconds of CPU time, and
+//! Pool of API servers that the tests of a run use one after the other: a start takes seconds of CPU time, while
 //! objects are quickly removed (`tests/kube/reset`). A server is replaced if a test failed or was killed, or changed
 //! the network or objects that existed before the first test.
 

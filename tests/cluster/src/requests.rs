@@ -10,7 +10,7 @@ use crate::Cluster;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub verb: String,
-    /// Resource with its subresource, for example `pods` or `clusterbpfapplicationstates/status`; empty for others.
+    /// Resource with its subresource, for example `clusterbpfapplicationstates/status`; empty for other URLs.
     pub resource: String,
     pub namespace: String,
     pub name: String,

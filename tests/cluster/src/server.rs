@@ -44,7 +44,7 @@ impl Cluster {
     }
 }
 
-/// A zombie still runs if it has other threads: those keep its sockets open after the first thread has exited.
+/// Returns whether a process runs. A zombie does if it has other threads, which keep its sockets open.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let Some((_, rest)) = stat.rsplit_once(") ") else { return false };

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 const NODES: usize = 5_000;
 const KERNELS: [&str; 4] = ["5.14.0-427.el9", "6.1.0-44-amd64", "6.8.0-31-generic", "6.12.9-talos"];
 
-/// `filter` is everywhere and fails on one kernel, `gate` is in a rollout, `trace` is for one kernel.
+/// `filter` runs on all nodes and fails on one kernel, `gate` is in a rollout, `trace` is for one kernel.
 fn fleet() -> Memory {
     let mut memory = Memory::default();
     let read = |value: Value| serde_json::from_value(value).unwrap();

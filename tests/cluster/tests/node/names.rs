@@ -1,4 +1,4 @@
-//! Host names of registries that the daemon resolves: a static binary cannot use the system's resolver libraries.
+//! Registry host names, which the daemon resolves: a static binary cannot use the system's resolver libraries.
 
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::pods::{application, in_pods};
 const NAMES: [(&str, u16); 2] = [("by-hosts.bpfman.test", 5001), ("by-dns.bpfman.test", 5002)];
 const ASKED: &[u8] = b"\x06by-dns\x06bpfman\x04test\0";
 
-/// Call this first: pods on the host network copy its files when they start.
+/// Adds the names to the node. Call this first: pods on the host network copy its files when they start.
 pub fn announce(node: &RealNode) {
     let (name, _) = NAMES[0];
     let write = format!("echo 127.0.0.1 {name} >> /etc/hosts; echo nameserver 127.0.0.1 > /etc/resolv.conf");

@@ -12,8 +12,8 @@ use bpfman_tests::{Outcome, command::run, compile};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-/// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is removed: a
-/// sandbox that still runs then stays until garbage collection, which happens every minute.
+/// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is removed.
+/// If the sandbox still runs then, it stays until garbage collection, which happens every minute.
 const POD_REMOVAL_TIMEOUT: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
 pub struct RealNode {
@@ -109,7 +109,7 @@ images:
         Outcome::of(Command::new("nsenter").args(["--mount", "--net", "--target", pid]).args(words))
     }
 
-    /// The agent owns the file, because it may load only its own (see `deploy`).
+    /// Puts an object on the node, owned by the agent, which may load only its own files (see `deploy`).
     pub fn bytecode(&self, name: &str) -> String {
         let object = compile::object(name);
         let path = format!("/var/lib/bpfman/{name}.o");

@@ -71,7 +71,7 @@ async fn flows_are_of_their_nodes(node: &RealNode) {
         assert_eq!([&flow["source"], &flow["protocol"]], [&json!(FIRST), &json!("tcp")], "{flow}");
     }
     assert_eq!(seen.len(), 2, "{seen:?}");
-    // The kernel is shared, so both nodes report its drops. Drops of other tests may replace this one.
+    // The kernel is shared, so that both nodes report its drops. Drops of other tests may displace this one.
     wait::until("both nodes tell of a drop", async || {
         connect_in_vain(node);
         let dropped = flows_to(node, CLOSED, "dropped");
@@ -96,7 +96,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
     let taken = asked(node, "profile --seconds 3");
     eprintln!("{}", taken.stderr);
     let folded = taken.success();
-    // Both profilers sample all CPUs of this machine. On two machines only the pod's own node would see it.
+    // Both profilers sample all CPUs of this machine. On two machines, only the pod's node would see the program.
     for name in ["node-a", "node-b"] {
         let own: Vec<_> = folded.lines().filter(|line| line.starts_with(&format!("{name};busy;"))).collect();
         own.iter().for_each(|line| eprintln!("{line}"));
@@ -124,7 +124,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
     }
 }
 
-/// The permissions are those of `bpfman-top-role`, in the namespace of the pods.
+/// Checks both commands with the permissions of `bpfman-top-role` in the namespace of the pods.
 async fn assert_missing_permission_is_reported(node: &RealNode) {
     let cluster = &node.cluster;
     let kubeconfig = cluster.kubeconfig_with(&cluster.token("default", "ann").await);

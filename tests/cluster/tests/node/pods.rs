@@ -16,7 +16,7 @@ pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     })
 }
 
-/// The map `hits` is mounted by CSI, under the packaged seccomp profile: `RealNode::install_profile` must have run.
+/// Pod with the map `hits`, mounted by CSI, under the packaged seccomp profile (`RealNode::install_profile`).
 pub fn reader(application: &str) -> Value {
     let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
     // Kubelets pass the pod's fsGroup to a CSI driver since 1.22; without one, the map's pin has the group root.

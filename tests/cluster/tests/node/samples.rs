@@ -1,5 +1,5 @@
 //! Samples of `tests/real/samples`, which have the form of upstream's, on a real node with their images, pods and
-//! interfaces. Those that this kernel supports are attached; each of the others reports the reason.
+//! interfaces. Samples that this kernel supports are attached; each other sample reports the reason.
 
 use bpfman_cluster_tests::cluster::in_network;
 use bpfman_cluster_tests::{manifests, wait};
@@ -21,7 +21,7 @@ const REFUSED: [(&str, &str); 3] = [
     ("private-image", "pull secret bpfman/registry"),
     ("tcx-mirror", "interface \"eth1\" does not exist"),
 ];
-/// A sample that a packaged daemon refuses: it looks for libraries in its own image, which has its program alone.
+/// A sample that a packaged daemon refuses: it looks for libraries in its own image, which has only its program.
 const REFUSED_IF_PACKAGED: (&str, &str) = ("uprobe-malloc", "no library of that name");
 /// Samples with program types that a kernel may lack; the error then names the type.
 const OF_SOME_KERNELS: [&str; 2] = ["fentry-unlink", "kprobe-wake"];

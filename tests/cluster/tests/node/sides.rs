@@ -1,4 +1,4 @@
-//! Companion commands of the examples on two nodes; `observers.rs` tests those of flows and profiler.
+//! Companion commands of the examples on two nodes, except flows and profiler, which `observers.rs` tests.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -25,7 +25,7 @@ const SECOND: &str = "198.51.100.2";
 const DROPPED: u16 = 23;
 const CLOSED: u16 = 7003;
 const GUARDED: &str = "/guarded.slice";
-/// Log lines of a container of each pod that show that its rules are in force.
+/// Log lines which show that rules are in force: example, container, line of each of its pods.
 const RULES: [(&str, &str, &str); 5] = [
     ("xdp-firewall", "rules", "2 rules: 2 added, 0 removed, 0 kept"),
     ("xdp-balancer", "services", "1 services with 2 backends"),
@@ -163,7 +163,7 @@ async fn each_entry_has_its_side_on_every_node() {
     let with_rules = RULES.map(|(entry, ..)| entry);
     let all: Vec<&str> = [&with_rules[..], &TOLD].concat();
     for entry in all.iter().chain(&["ci-guard"]) {
-        // The manifest's cgroup is the whole machine, which other tests use too.
+        // The manifest names the cgroup of the whole machine, which other tests use too.
         let place = (*entry == "sock-shortcut").then_some(("- path: /\n", "- path: /guarded.slice\n"));
         gallery.apply_at(&node, entry, place);
     }
@@ -187,7 +187,7 @@ async fn each_entry_has_its_side_on_every_node() {
     both_say(&node, "exec-snoop", "exec-snoop", &started).await;
     both_say(&node, "watchdog", "alerts", &started).await;
     both_say(&node, "xdp-counter", "xdp-counter", "\"ipv4/tcp\"").await;
-    // This is the node's own route to a pod.
+    // The plus shows a route of the node itself to a pod.
     both_say(&node, "pod-fastpath", "sync", "+ 10.88.").await;
     assert_requests_of_a_pod_are_logged(&node).await;
     a_job_is_reported(&node);

@@ -1,4 +1,4 @@
-//! A daemon without volumes is not privileged, and otherwise works as usual.
+//! A daemon without volumes is not privileged, and works otherwise as usual.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ async fn daemon_without_volumes_is_unprivileged_and_attaches_in_pods() {
     node.deployed().await;
     let privileged = daemon(&node).unwrap();
     assert_eq!(container(&privileged)["securityContext"]["privileged"], true);
-    // The mounts stay when the daemon is replaced.
+    // Replacing the daemon keeps the mounts.
     let kept = status(&node.process(&privileged), "CapEff");
 
     let without = json!({ "spec": { "daemon": { "csi": false } } }).to_string();

@@ -108,7 +108,7 @@ async fn omitted_fields_get_defaults() {
     let xdp = &spec["programs"][0]["xdp"]["links"][0];
     assert_eq!(xdp["proceedOn"], json!(["Pass", "DispatcherReturn"]));
     assert_eq!(xdp["onUnavailable"], "open");
-    // The agent sets the default, so that "not set" differs from 1000.
+    // The agent sets the default: the stored object still shows that no priority was set.
     assert!(xdp["priority"].is_null());
     let discovery = &xdp["interfaceSelector"]["interfacesDiscoveryConfig"];
     assert_eq!(discovery, &json!({ "excludeInterfaces": ["lo"], "interfaceAutoDiscovery": false }));

@@ -1,4 +1,4 @@
-//! Helm chart: equal to the kustomize manifests, and on a real API server from installation to removal.
+//! Helm chart: equal to the kustomize manifests, and used on a real API server from installation to removal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::packaging::{kustomized, packaging};
 
-/// Namespace other than that of the manifests, to find places where that one is hard-coded.
+/// Namespace other than that of the manifests, to find places where the manifests' namespace is hard-coded.
 const NAMESPACE: &str = "ebpf";
 
 fn chart() -> String {
@@ -103,7 +103,7 @@ fn a_rendered_chart_is_what_kustomize_installs() {
     let mut rendered = by_name(manifests::parse(&rendered.success()));
     let folders = ["base", "monitoring", "policies", "config"];
     let mut wanted = by_name(folders.into_iter().flat_map(|folder| kustomized(folder, overlay)).collect());
-    // Helm creates the namespace, and the operator the driver.
+    // Helm creates the namespace, and the operator creates the driver.
     for left_out in ["Namespace /bpfman", "CSIDriver /csi.bpfman.io"] {
         assert!(wanted.remove(left_out).is_some(), "{left_out}");
     }
@@ -217,7 +217,7 @@ async fn helm_installs_upgrades_and_rolls_back_on_a_real_server() {
     assert!(deployments.get_opt("bpfman-operator").await.unwrap().is_none());
     assert!(daemon().await.is_some() && configs.get_opt("bpfman-config").await.unwrap().is_some());
 
-    // Installing again takes over the rest, and the packaged script removes everything.
+    // A second installation takes over the remaining objects, and the packaged script removes everything.
     helm.on(&cluster, &install).success();
     let controller = self::controller(&cluster).await;
     let remove = ["--yes", "--keep-nodes", "--namespace", NAMESPACE, "--delete-namespace", "--timeout", "90"];

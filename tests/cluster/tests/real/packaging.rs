@@ -100,7 +100,7 @@ fn agents_are_scraped_at_their_port_by_allowed_pods_only() {
     assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
     assert_eq!(policy["ingress"][0]["ports"][0]["port"], port["targetPort"]);
     assert_eq!(policy["podSelector"]["matchLabels"], service["spec"]["selector"]);
-    // A headless Service makes each agent a target of its own.
+    // A headless Service makes each agent a separate target.
     assert_eq!(service["spec"]["clusterIP"], "None");
     let images = DeployImages {
         daemon: "d".into(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, places, state};
 
-/// Case: path into the object, value put there (`REMOVED`: the field is removed), text in the response.
+/// Case: path into the object, value for it (`REMOVED`: the field is removed), text in the response.
 type Case = (&'static str, Value, &'static str);
 
 const REMOVED: Value = Value::Null;
@@ -39,7 +39,7 @@ fn common() -> Vec<Case> {
             json!({ "image": { "url": "quay.io/a/b:c", "imagePullSecret": { "namespace": "x" } } }),
             "imagePullSecret.name",
         ),
-        // The types of these values are left open: `admission` tests them.
+        // The schema leaves the types of these values open: `admission` tests them.
         ("/spec/globalData", json!("AQ=="), "spec.globalData"),
         ("/spec/globalData", json!(["AQ=="]), "spec.globalData"),
         ("/spec/globals", json!({ "rate": 100 }), "spec.globals"),
@@ -224,7 +224,7 @@ async fn a_config_with_a_mistake_is_refused() {
     refused(&cluster, &good, cases).await;
 }
 
-/// State objects are written by agents; the schema keeps a faulty agent from writing unreadable ones.
+/// Agents write state objects; the schema prevents a faulty agent from writing unreadable ones.
 #[tokio::test]
 async fn a_state_with_a_mistake_is_refused() {
     let cases = vec![
@@ -235,7 +235,7 @@ async fn a_state_with_a_mistake_is_refused() {
         ("/status/programs/0/programId", json!("7"), "status.programs.programId"),
         ("/status/programs/0/xdp/links/0/uuid", REMOVED, "xdp.links.uuid"),
         ("/status/programs/0/xdp/links/0/shouldAttach", REMOVED, "xdp.links.shouldAttach"),
-        // The published operator sets this very reason, and is rejected.
+        // The published operator sets this very reason, and the server rejects it.
         ("/status/conditions/0/reason", json!("Unload Error"), "status.conditions.reason"),
         ("/status/conditions/0/status", json!("Maybe"), "status.conditions.status"),
         (
@@ -248,7 +248,7 @@ async fn a_state_with_a_mistake_is_refused() {
     refused(&cluster, &state("refused", "node"), cases).await;
 }
 
-/// Each case alone makes the server reject the object with 422 and the field's name.
+/// Applies each case alone, and asserts that the server rejects the object with 422 and the field's name.
 async fn refused(cluster: &Cluster, good: &Value, cases: Vec<Case>) {
     let api = cluster.api_of(good).await.unwrap();
     if !good["status"].is_null() {

@@ -76,7 +76,7 @@ async fn removal_runs_in_order_and_resumes_after_a_failed_step() {
         .fails(1, &["no Deployment bpfman-operator in elsewhere"]);
     cluster.kubectl(&["get", "clusterbpfapplications", "guard"]).success();
 
-    // Without a controller applications keep their finalizers, and nothing else is removed.
+    // Without a controller, applications keep their finalizers, and the script removes nothing else.
     drop(running);
     let stuck = remove(&cluster, None, &["--yes", "--timeout", "3"]);
     stuck.fails(1, &["nothing else was removed", "Is the controller running in bpfman?"]);

@@ -91,7 +91,7 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     let written = states.patch_status("kept-0a1b2c3d", &PatchParams::default(), &write).await.unwrap();
     assert!(written.data["status"]["kernel"].is_null(), "the published definition has no such field");
 
-    // Like samples of the published operator: the schema declares base64, but the server accepts a list.
+    // Like in samples of the published operator: the schema declares base64, but the server accepts a list.
     let mut listed = plain.clone();
     listed["metadata"]["name"] = json!("listed");
     listed["spec"]["globalData"] = json!({ "sampling": [1, 0, 0, 0] });
@@ -100,7 +100,7 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
 
     let before = cluster.api_of(&plain).await.unwrap().get("kept").await.unwrap();
     cluster.apply_definitions().await;
-    // New defaults are added when an object is read; nothing else changed, and the object was not written.
+    // Reading the object adds new defaults; nothing else changed, and the object was not written.
     let api = cluster.api_of(&plain).await.unwrap();
     let more = everything("kept");
     let after = bpfman_cluster_tests::wait::some("the new fields are known", async || {

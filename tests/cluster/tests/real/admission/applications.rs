@@ -12,7 +12,7 @@ fn link(spec: &mut Value) -> &mut Value {
     &mut spec["programs"][0]["xdp"]["links"][0]
 }
 
-/// Message of the webhook, and that of servers that evaluate rules in definitions first.
+/// Message of the webhook, and the message of servers that evaluate rules in definitions first.
 const TYPE_AND_BLOCK: [&str; 2] =
     ["spec.programs[0].tc: it is missing: type TC needs the block tc", "the block tc belongs to type TC"];
 
@@ -74,7 +74,7 @@ async fn errors_beyond_schemas_are_refused_with_field_and_advice() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    // The API server would store it, but a revision of it would be too large.
+    // The API server would store this spec, but a revision of it would be too large.
     let large = application("a", |spec| {
         let one = link(spec).clone();
         spec["programs"][0]["xdp"]["links"] = vec![one; 13_000].into();
@@ -105,11 +105,11 @@ async fn errors_beyond_schemas_are_refused_with_field_and_advice() {
     for warning in ["@sha256:DIGEST", "no application has \"nobody_here\""] {
         assert!(outcome.stderr.contains(warning), "no warning {warning}: {}", outcome.stderr);
     }
-    // The webhook does not read secrets: everyone who can reach its port could otherwise find out which exist.
+    // The webhook does not read secrets: otherwise any client of its port could find out which exist.
     assert!(!outcome.stderr.contains("Secret"), "{}", outcome.stderr);
 }
 
-/// Cluster applications take precedence: an order against them is rejected for a namespace alone.
+/// Cluster applications take precedence: an order against them is rejected in a namespaced application only.
 #[tokio::test]
 async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
     let Some((cluster, _controller)) = reviewed().await else { return };

@@ -36,7 +36,7 @@ async fn no_review_fails_while_certificates_are_replaced() {
 
     let first = generations(&cluster).await;
     let (mut reviews, end) = (0, Instant::now() + wait::DEADLINE);
-    // Wait until the first certificates are removed: another one is served by then.
+    // Wait until the first certificates are removed: by then another one is served.
     while !generations(&cluster).await.is_disjoint(&first) {
         assert!(Instant::now() < end, "the first certificate is never replaced");
         // Reused connections with the old certificate must keep working, and new ones must succeed.

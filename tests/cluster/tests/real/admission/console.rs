@@ -93,7 +93,7 @@ async fn fleet_is_shown_and_changed_as_the_api_server_authorizes() {
     }
     let netns = cluster.netns().display().to_string();
     run(&["nsenter", &format!("--net={netns}"), "ip", "address", "add", "10.88.0.1/32", "dev", "lo"]);
-    // The Service is packaged, but leads to a process of this test.
+    // The packaged Service is used without its selector, so that it leads to a process of this test.
     for mut object in packaged("operator.yaml") {
         if object["kind"] == "Service" && object["metadata"]["name"] == "bpfman-console" {
             object["spec"].as_object_mut().unwrap().remove("selector");

@@ -12,7 +12,7 @@ use super::{NAMESPACE, configure, controller_with, rights};
 
 const ADDRESS: &str = "127.0.0.1:8443";
 
-/// With an authority the certificate is verified; without one, any is accepted.
+/// Scrapes the controller. With an authority its certificate is verified; without one, any is accepted.
 pub async fn scrape(
     cluster: &Cluster,
     address: &str,

@@ -76,7 +76,7 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
     let (one, two) = (states.api(&one, &cluster).await, states.api(&two, &cluster).await);
     let (new, params) = (PostParams::default(), PatchParams::default());
 
-    // Under its computed name only, so that an agent cannot occupy another node's object.
+    // Only its computed name is accepted, so that an agent cannot occupy another node's object.
     let message = refusal(one.create(&new, &states.of("one", "app-00000000")).await);
     let (_, name) =
         message.split_once("what node one answers for app is named ").unwrap_or_else(|| panic!("{message}"));

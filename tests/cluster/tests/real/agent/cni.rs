@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::equipment::{application, links, until_state, until_success};
 
-/// Address of every pod: each test has one pod at a time that receives packets.
+/// Address of every pod: a test has one pod at a time that receives packets.
 const POD: &str = "10.89.0.2";
 const JUDGED: u16 = 4242;
 
@@ -226,7 +226,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(received(&network, &stream).await > 0);
     assert!(links(&site.node).is_empty());
     drop((stream, network));
-    // The kernel removes the pod's namespace in the background; a remaining route would be taken for the next pod's.
+    // The kernel removes the pod's namespace in the background; a route that remains would look like the next pod's.
     wait::until("the route is gone", async || site.node.network.ip(&["route", "show", POD]).is_empty()).await;
 
     site.pod("shop", "web-1", "web").await;
@@ -240,7 +240,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(is_attached(&network));
     site.protect("CHECK", "shop/web-1", &network, &added.output).accepted();
 
-    // An agent that starts before the pod's first container, and that container, both recognize and keep the link.
+    // An agent that starts before the pod's first container keeps the link, and so does the container's start.
     let before = site.node.daemon.bpfman("list links -o json").json();
     assert_eq!(before["links"].as_array().unwrap().len(), 1);
     agent.kill();

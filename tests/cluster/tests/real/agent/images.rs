@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::equipment::{application, condition, links, programs, start, until_state, until_success, xdp};
 use super::waves::{REGISTRY, lead_to};
 
-/// Runs the client in the node's network, in which the registry has the same name as for the daemon.
+/// Runs the client in the node's network, where the registry has the same name as for the daemon.
 fn bpfman(node: &Node, line: &str) -> String {
     let mut command = node.network.command(&binaries::find("bpfman").display().to_string());
     command.env("HOME", node.daemon.path("")).args(line.split_whitespace());
@@ -61,7 +61,7 @@ async fn unknown_or_unsigned_image_is_named_and_runs_once_allowed() {
     until_success(&cluster, &written).await;
     assert_eq!(links(&node).len(), 2);
 
-    // The digest of an image that is not in the repository `later` yet: the same content will have it there.
+    // Sign a digest before its image is in the repository `later`, where the same content will have it.
     let early = format!("{REGISTRY}/team/early:1");
     publish(&node, &early, "broken");
     let signed = bpfman(&node, &format!("image sign {early} --key {key}.key -o json"));

@@ -43,7 +43,7 @@ async fn pod_keeps_links_over_restarts_of_its_container_and_the_agent() {
     wait::until("it is attached", async || ids(&node).len() == 1).await;
     let attached = ids(&node);
 
-    // Its only container crashes: no process runs in the pod until the kubelet restarts it.
+    // The pod's only container crashes: no process runs in the pod until the kubelet restarts it.
     drop(first);
     cluster.pod_crashed("shop", "web-1", "main").await;
     let kept = looked(&cluster, 51).await;

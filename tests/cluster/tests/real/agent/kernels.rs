@@ -73,9 +73,9 @@ async fn lacking_kernel_is_named_and_counts_only_on_selected_nodes() {
         summary.causes.iter().any(|cause| cause.reason == "unsupported" && cause.kernel == release.trim())
     );
 
-    // A node that is not selected is not a failure.
+    // A node that is no longer selected is not a failure.
     cluster.node("without-types", &[("zone", "two")]).await;
-    // Its leftovers count as a cause until its agent has removed them.
+    // Its leftovers still count as a cause until its agent has removed them.
     until_summed(&cluster, "the other is left", |summary| {
         summary.wanted == 1 && summary.causes.iter().all(|cause| cause.reason != "unsupported")
     })

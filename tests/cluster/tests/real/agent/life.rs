@@ -47,7 +47,7 @@ async fn an_application_is_attached_changed_and_gone_again() {
     assert_eq!(programs(&node), ["xdp_another", "xdp_member"]);
     assert_eq!(links(&node).len(), 2);
 
-    // The node's network namespace is a named one, so that the daemon finds it twice.
+    // The node's network namespace has a name, so that the daemon finds it twice.
     let found = json!([{ "name": "xdp_member", "type": "XDP", "xdp": { "links": [{ "interfaceSelector": {
         "interfacesDiscoveryConfig": { "interfaceAutoDiscovery": true, "allowedInterfaces": ["/^life/"] } } }] } }]);
     let discovering = cluster.apply_one(application("life", &object, found)).await;
@@ -105,7 +105,7 @@ async fn application_that_cannot_be_unloaded_yet_goes_later() {
     let made =
         cluster.apply_one(application("stuck", &object, json!([xdp("xdp_member", &["up0"], 50)]))).await;
     until_success(&cluster, &made).await;
-    // A third-party finalizer keeps the application, as that of a controller does.
+    // A third-party finalizer keeps the application, like a controller's finalizer.
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     let finalizers = |list: &[&str]| Patch::Merge(json!({ "metadata": { "finalizers": list } }));
     let params = PatchParams::default();

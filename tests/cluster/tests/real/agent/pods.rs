@@ -49,7 +49,7 @@ async fn probes_follow_a_container_over_its_restart() {
     .await;
     assert_eq!(links(&node).len(), 1);
 
-    // A pod that terminates takes its probe along, which is no failure; the state reports that no pod is selected.
+    // When a pod terminates, its probe ends, which is no failure; the state reports that no pod is selected.
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client().await, "shop");
     let ended = Patch::Merge(json!({ "status": { "phase": "Succeeded" } }));
     pods.patch_status("web-1", &PatchParams::default(), &ended).await.unwrap();

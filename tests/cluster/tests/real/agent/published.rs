@@ -10,7 +10,7 @@ use super::equipment::{agent, application, links, objects, programs, states, unt
 
 const FINALIZER: &str = "bpfman.io.clbpfapplicationcontroller/finalizer";
 
-/// Creates the object that the published agent writes before a load; its programs are found by the object's uid.
+/// Creates the object that the published agent writes before a load. Programs refer to it by its uid.
 async fn claimed(cluster: &Cluster, application_uid: &str) -> String {
     let object = json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
@@ -73,7 +73,7 @@ async fn state_object_of_the_published_agent_is_adopted() {
     assert_eq!(states(&cluster, "published").await.len(), 1);
     let status = &state.data["status"];
     assert!(status["updateCount"].as_i64().unwrap() > 5, "{status}");
-    // The condition did not change, so its time stays; the additional fields are this agent's.
+    // The condition did not change, so that its time stays; the additional fields come from this agent.
     let condition = &status["conditions"][0];
     assert_eq!(
         (&condition["type"], &condition["lastTransitionTime"]),

@@ -35,7 +35,7 @@ async fn a_registry_is_asked_once_for_a_version_and_not_at_each_look() {
     cluster.apply_definitions().await;
     let registry = Registry::start();
     let counted = Proxy::start(registry.address());
-    // The registry is in the test's own namespace, so the daemon is too.
+    // The registry is in the test's own namespace, so that the daemon has to be there too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let object = compile::object("chain").display().to_string();
     let pushed = registry.image("team/counted:1");

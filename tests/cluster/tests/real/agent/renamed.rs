@@ -59,7 +59,7 @@ async fn renamed_machine_takes_over_programs_and_attaches_none_twice() {
     cluster.node("named-two", &[("zone", "one")]).await;
     let second = agent(&cluster, "named-two", &node.daemon.socket());
     let state = until_runs_on(&cluster, "renamed", "named-two").await;
-    // The links are the same, each updated once to the new object's programs.
+    // The links are the same: each was updated once, to the new object's programs.
     let new = state.uid().unwrap();
     let now: Vec<_> = old_links.iter().map(|(id, _)| (*id, new.clone())).collect();
     assert_eq!(links(&node), now);

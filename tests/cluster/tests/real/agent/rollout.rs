@@ -73,7 +73,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     })
     .await;
 
-    // It runs the revision in the order, whatever the current spec is.
+    // The agent runs the ordered revision, whatever the current spec is.
     order(&states, &state, json!({ "bpfman.io/preflight": null, "bpfman.io/revision": "good" })).await;
     let runs = |status: &Value| {
         status["observedRevision"] == "good" && status["conditions"][0]["reason"] == "Success"
@@ -82,7 +82,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(programs(&node), ["sound"]);
     written["spec"]["programs"] = bad["programs"].clone();
     cluster.apply_one(written).await;
-    // A preflight result shows that the agent has seen the change; the condition is about the revision.
+    // A preflight result shows that the agent has seen the change; the condition is still about the revision.
     order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
     let after = until_state(&cluster, "waves", "it has seen the change", |status| {
         runs(status) && status["preflight"]["revision"] == "bad"
@@ -174,7 +174,7 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
     cluster.apply_definitions().await;
     cluster.namespace("bpfman").await;
     let registry = Registry::start();
-    // The registry is in the test's own namespace, so the daemon is too.
+    // The registry is in the test's own namespace, so that the daemon has to be there too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let url = registry.image("team/pinned:1");
     let object = compile::object("chain").display().to_string();
@@ -218,7 +218,7 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
     told_to_run("tagged").await;
     assert_eq!(ids(), running);
 
-    // Any other difference makes another version.
+    // Any difference other than the image's digest makes another version.
     spec["byteCode"]["image"]["imagePullPolicy"] = json!("IfNotPresent");
     cluster.apply_one(revision("by-digest-once", &spec)).await;
     told_to_run("by-digest-once").await;

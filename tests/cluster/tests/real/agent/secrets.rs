@@ -36,7 +36,7 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     cluster.apply_definitions().await;
     let open = Registry::start();
     let closed = open.with_password();
-    // The registry is in the test's own namespace, so the daemon is too.
+    // The registry is in the test's own namespace, so that the daemon has to be there too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let object = compile::object("chain").display().to_string();
     let name = open.image("team/chain:1");

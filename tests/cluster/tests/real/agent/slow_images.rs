@@ -1,4 +1,4 @@
-//! Registries that never answer: images of one namespace keep the agent from no application of another.
+//! Registries that never answer: while one namespace's images wait, the agent serves applications of others.
 
 use std::net::TcpListener;
 use std::sync::mpsc;

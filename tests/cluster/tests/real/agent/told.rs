@@ -65,7 +65,7 @@ async fn failure_on_a_node_and_its_end_are_one_event_each() {
             .await;
     }
 
-    // If the radar observes it, the event names the process that changed the hook. Both applications are at one hook.
+    // If the radar observes the change, the event names its process. Both applications are at one hook.
     let radar = compile::example("radar").display().to_string();
     node.daemon.bpfman(&format!("radar start --file {radar}")).success();
     wait::until("the radar sees", async || {

@@ -59,7 +59,7 @@ impl Fleet {
             lead_to(&node, registry.address());
             nodes.push(node);
         }
-        // The client is in the network of the test, as the registry is.
+        // The client runs in the network of the test, like the registry.
         let push = |image: &str, object: PathBuf| {
             let (daemon, name) = (&nodes[0].daemon, registry.image(image));
             daemon.bpfman(&format!("image build -t {name} -b {}", object.display())).success();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::agent::equipment::{agent, application, links, objects, until_state, until_success, xdp};
 
-/// A simulated later release: one more field in each part of an object, and one more program type.
+/// Applies a simulated later release: one more field in each part of an object, and one more program type.
 async fn later_definitions(cluster: &Cluster) {
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in crd::all() {
@@ -75,7 +75,7 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
         now.data["status"]["conditions"][0]["type"] == "Success"
     })
     .await;
-    // This controller removes status fields that it could not keep up to date. The users' spec stays.
+    // This controller removes status fields that it cannot keep up to date. The users' spec stays.
     let now = applications.get("later").await.unwrap();
     assert_eq!(now.data["status"]["later"], Value::Null);
     assert_eq!(now.data["spec"], stored.data["spec"]);
@@ -83,7 +83,7 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
 
     let mut unknown = application("unknown", &object, json!([xdp("xdp_another", &["up0"], 60)]));
     unknown["spec"]["programs"][0] = json!({ "name": "something", "type": "Later", "later": {} });
-    // Servers accept this with create, but not with server-side apply, because it is not base64.
+    // Servers accept this list with create, but not with server-side apply, because it is not base64.
     unknown["spec"]["globalData"] = json!({ "sampling": [1, 0, 0, 0] });
     applications.create(&PostParams::default(), &serde_json::from_value(unknown).unwrap()).await.unwrap();
     node.add_interface("up1");

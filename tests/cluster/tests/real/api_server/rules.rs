@@ -16,7 +16,7 @@ struct Rule {
     message: String,
 }
 
-/// Returns the rules about blocks of a kind's programs, and the number of all rules in the schema, of which one may
+/// Returns the rules about blocks of a kind's programs, and the number of all rules in the schema, one of which may
 /// be about `target`.
 fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     let definitions = crd::all().into_iter().map(|crd| serde_json::to_value(crd).unwrap());
@@ -42,7 +42,7 @@ fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     (rules.iter().filter_map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
 }
 
-/// Rules of another form, or elsewhere in the schema, fail here until they have a test of their own.
+/// Checks each rule. Rules of another form, or elsewhere in the schema, fail here until they have a test.
 async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Value, programs: &[Value]) {
     let (rules, all) = rules(kind, part);
     let of_targets = usize::from(kind == "ClusterBpfApplication");
@@ -103,7 +103,7 @@ fn answered(programs: &[Value]) -> Vec<Value> {
         let mut answered =
             json!({ "name": program["name"], "type": program["type"], "programLinkStatus": "Success" });
         if let Some((block, wanted)) = block_of(program) {
-            // The status contains only the function of the requested block.
+            // The status contains of the requested block only the function.
             let function = &wanted["function"];
             answered[block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
         }
@@ -169,7 +169,7 @@ async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
     assert_eq!(now.metadata.resource_version, stored.metadata.resource_version);
 }
 
-/// A server rejects a definition with rules that are too expensive; these were accepted with all rules.
+/// The stored definition has all rules: a server rejects a definition whose rules are too expensive.
 #[tokio::test]
 async fn the_server_has_the_rules_that_we_write() {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -27,7 +27,7 @@ async fn lease_is_kept_while_renewed_whatever_the_holders_clock() {
     let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=9"]).collect();
     let waiting = controller(&cluster, &flags);
 
-    // A lease that is renewed after each observation, of which its duration has six, counts as held.
+    // A lease that is renewed between two observations counts as held; its duration spans six observations.
     for number in 1..=10 {
         let mark = cluster.mark();
         wait::until("the other one looks at the lease", async || {
@@ -40,7 +40,7 @@ async fn lease_is_kept_while_renewed_whatever_the_holders_clock() {
         leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
         assert!(!waiting.log().contains("took the lease"), "{}", waiting.log());
     }
-    // A lease renewed in the far future expires after it was observed unchanged for its duration.
+    // A lease renewed in the far future expires if it is observed unchanged for its duration.
     let patch = Patch::Merge(json!({ "spec": spec("2199-01-01T00:00:00.000000Z") }));
     leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
     wait::until("it is taken over", async || waiting.log().contains("took the lease")).await;

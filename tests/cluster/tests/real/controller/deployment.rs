@@ -118,7 +118,7 @@ async fn deleted_config_waits_for_applications_and_names_them() {
     .await;
     let message = &said.conditions.iter().find(|condition| condition.type_ == "Degraded").unwrap().message;
     assert!(message.ends_with("until these applications are deleted: guard"), "{message}");
-    // During deletion a removed DaemonSet is restored too: its agent still has to unload programs.
+    // During deletion, a removed DaemonSet is restored: its agent still has to unload programs.
     sets.delete("bpfman-agent", &DeleteParams::default()).await.unwrap();
     wait::until("the agent is back", async || image_of(&sets, "bpfman-agent").await.is_some()).await;
 
@@ -208,7 +208,7 @@ async fn pod_settings_reach_pods_and_invalid_ones_change_nothing() {
         assert!(refused.to_string().contains(field), "{field}: {refused}");
     }
 
-    // Only the controller can detect these. It then changes nothing, not even images.
+    // Only the controller can detect these errors. It then changes nothing, not even images.
     let before = (pod_of("bpfman-daemon").await, pod_of("bpfman-agent").await);
     for (says, spec) in [
         ("there is no PriorityClass nobody", json!({ "priorityClassName": "nobody" })),

@@ -53,7 +53,7 @@ async fn frozen_controller_learns_of_its_successor_and_writes_nothing() {
     let held_by_first = holder(&cluster).await.unwrap();
     let _second = controller(&cluster, &flags);
 
-    // Its connections stay open, and buffer the events of the API server.
+    // The connections of the stopped leader stay open, and buffer the events of the API server.
     let signal = |signal| kill_process(Pid::from_raw(first.pid().cast_signed()).unwrap(), signal).unwrap();
     signal(Signal::STOP);
     say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Pending")] })).await;

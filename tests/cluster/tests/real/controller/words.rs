@@ -16,7 +16,7 @@ async fn a_word_without_a_rollout_is_not_kept_for_the_next_one() {
     let _controller = controller(&cluster, &SUMS);
     status(&cluster, "guard", "it is healthy", |status| is(status, "Success")).await;
     let applications = applications(&cluster).await;
-    // A new command, and one that was already executed: the status that records it is removed with the rollout.
+    // A new command, and one already executed: the status that records it is removed with the rollout.
     let words =
         json!({ "bpfman.io/rollout": "abort", "bpfman.io/rollout-command": "3 abort", "mine": "kept" });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": words } }));

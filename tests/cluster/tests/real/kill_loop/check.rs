@@ -46,7 +46,7 @@ fn holdings(node: &Node) -> (Holdings, usize) {
     (all, programs.len())
 }
 
-/// Returns whether an application has reached its final state: as requested, or with a rollout that was given up.
+/// Returns whether an application has reached its final state: it is as requested, or its rollout was given up.
 fn is_at_rest(object: &DynamicObject) -> bool {
     let (status, generation) = (&object.data["status"], object.metadata.generation);
     let condition = &status["conditions"][0];
@@ -67,7 +67,7 @@ impl World {
         (applications, states)
     }
 
-    /// Deletes state objects of deleted applications unless a finalizer blocks it, as a garbage collector would.
+    /// Deletes state objects of deleted applications unless they have a finalizer, like a garbage collector.
     async fn collect(&self, applications: &[DynamicObject], states: &[DynamicObject]) {
         let uids: BTreeSet<_> = applications.iter().filter_map(kube::ResourceExt::uid).collect();
         for state in states.iter().filter(|state| !uids.contains(&state.owner_references()[0].uid)) {
@@ -113,7 +113,7 @@ impl World {
         self.compare(round, &last.0, &last.1).await;
     }
 
-    /// Compares at once, without waiting: reports must already be true.
+    /// Compares objects and node without waiting: reports must already be true.
     async fn compare(&self, round: u64, applications: &[DynamicObject], states: &[DynamicObject]) {
         let (mut held, programs) = holdings(&self.node);
         for application in applications {
@@ -129,7 +129,7 @@ impl World {
             let rollout = &application.data["status"]["rollout"];
             let ought = match wanted.has_rollout {
                 false => Some(wanted.on_node()),
-                // Whatever was requested last, the result of the rollout must run.
+                // The result of the rollout must run, even if another version was requested later.
                 true => self.revision(&text(&rollout["stableRevision"])).await,
             };
             let said = format!(

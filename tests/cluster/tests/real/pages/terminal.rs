@@ -118,7 +118,7 @@ impl Terminal {
         // The command runs until Ctrl-C; status 124 means that it was still running.
         let is_endless = text.starts_with("kubectl bpfman console");
         let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
-        // If a line hangs, it is the last one printed.
+        // Print the line first: if it hangs, it is the last one printed.
         eprintln!("$ {text}");
         let outcome = self.shell(&text).await;
         let wanted = match text.split('#').next().unwrap().trim() {
@@ -138,7 +138,7 @@ impl Terminal {
 
     async fn shell(&self, line: &str) -> Outcome {
         let mut shell: Command = self.cluster.command("timeout");
-        // The timeout exceeds all normal durations: a line that hangs fails with the logs.
+        // The timeout exceeds all normal durations: if a line hangs, the test fails and prints the logs.
         shell.args(["120", "bash", "-euo", "pipefail", "-c", line]).current_dir(self.work.path());
         shell.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.cluster.path("")).env("PATH", &self.path);
         tokio::task::spawn_blocking(move || Outcome::of(&mut shell)).await.unwrap()
@@ -171,7 +171,7 @@ async fn administrator(cluster: &Cluster) -> PathBuf {
     cluster.kubeconfig_with(&token)
 }
 
-/// Copies the parts of the repository that lines use. The base is an overlay's result, with images.
+/// Copies the parts of the repository that the lines use. The base is the result of an overlay, with images.
 fn folder() -> TempDir {
     let work = tempfile::tempdir().unwrap();
     for part in ["kubernetes/remove", "kubernetes/clean-nodes", "helm/bpfman"] {
@@ -230,7 +230,7 @@ fn lengths(folder: &Path) -> PathBuf {
 fn write_folder(folder: &Path, objects: &[Value]) {
     let _old = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).unwrap();
-    // JSON, which is YAML of every version: `off` without quotes is a text in one and false in another.
+    // JSON means the same in every version of YAML: an unquoted `off` is a text in one and false in another.
     let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
     fs::write(folder.join("all.yaml"), texts.join("\n---\n")).unwrap();
     fs::write(folder.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
@@ -282,7 +282,7 @@ fn agent(cluster: &Cluster, node: &Node) -> Operator {
 async fn controller(cluster: &Cluster) -> Operator {
     let token = cluster.token("bpfman", "bpfman-operator").await;
     let images = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1"), ("POD_NAMESPACE", "bpfman")];
-    // Flags of its Deployment, except for probes, because the agent uses their port here.
+    // Use the flags of the Deployment, except for probes, because the agent uses their port here.
     let flags = [
         "--health-probe-bind-address=0",
         "--admission-bind-address=:9443",

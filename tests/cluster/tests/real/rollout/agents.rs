@@ -56,8 +56,8 @@ impl Drop for Agents {
     }
 }
 
-/// Returns the image of a revision in a state object's orders; `None` if both were deleted meanwhile, as by a
-/// rehearsal, or if the API server is unavailable.
+/// Returns the image of a revision in a state object's orders; `None` if revision or orders were deleted
+/// meanwhile, as after a dry run, or if the API server is unavailable.
 async fn image(
     client: &Client,
     namespace: &str,

@@ -25,7 +25,7 @@ async fn rollout_depends_on_no_clock_of_nodes_or_former_controllers() {
     fleet.release(2).await;
     fleet.until_phase(RolloutPhase::Soaking).await;
 
-    // Simulates a previous controller with a clock a century ahead. The soak starts again.
+    // Simulate a previous controller with a clock a century ahead: the soak starts again.
     fleet.controller.kill();
     let ahead = "2126-01-01T00:00:00Z";
     let wrong =

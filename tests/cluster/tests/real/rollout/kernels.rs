@@ -17,14 +17,14 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     let verdict =
         |kernel: &str| failed.preflight.iter().find(|group| group.kernel == kernel).unwrap().verdict;
     assert_eq!(verdict("6.1.0"), PreflightVerdict::Failed);
-    // One rejection ends the preflight, whether or not the other kernel's node has reported.
+    // One rejection ends the preflight, even if the node with the other kernel has not reported.
     assert_ne!(verdict("6.12.0"), PreflightVerdict::Failed);
     assert!(fleet.ever_ran(2).is_empty(), "{:?}", fleet.ever_ran(2));
     let shown = fleet.kubectl_bpfman("status filter").await;
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.stdout.contains("R1 invalid mem access"), "{}", shown.stdout);
 
-    // A version that passes the preflight but fails when it runs: the wave is rolled back.
+    // If a version passes the preflight but fails when it runs, the wave is rolled back.
     fleet.agents.with(|world| world.fails.insert((image(3), "6.1.0".to_owned())));
     fleet.release(3).await;
     let back = fleet

@@ -1,4 +1,4 @@
-//! Every status visible to users while specs are edited must be about the right spec.
+//! While specs are edited, every status that users can see must be about the right spec.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -61,7 +61,7 @@ async fn a_status_of_a_generation_is_a_verdict_on_its_spec() {
     let witness = Witness::start(&fleet);
     wait::until("the witness sees it", async || !witness.seen().is_empty()).await;
 
-    // One version succeeds, one is rejected, one is abandoned half-way for one that succeeds.
+    // One version succeeds, one is rejected, and one is replaced half-way by a version that succeeds.
     let stable = fleet.rollout().await.stable_revision;
     fleet.release(2).await;
     let stable = fleet.until_stable(&stable).await.stable_revision;
