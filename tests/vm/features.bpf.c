@@ -9,7 +9,7 @@ struct {
 	__uint(max_entries, 4096);
 } ring SEC(".maps");
 
-// The function that the freplace program takes the place of. It must stay a call.
+// The freplace program replaces this function. The compiler must keep the call.
 __attribute__((noinline)) int replaceable(struct xdp_md *ctx)
 {
 	volatile int verdict = XDP_PASS;
@@ -23,7 +23,7 @@ SEC("tc") int try_tc(struct __sk_buff *skb) { return -1; }
 SEC("tracepoint/sched/sched_process_exec") int try_tracepoint(void *ctx) { return 0; }
 SEC("raw_tp/sched_process_exec") int try_raw_tracepoint(void *ctx) { return 0; }
 SEC("tp_btf/sched_process_exec") int try_tp_btf(void *ctx) { return 0; }
-// vfs_unlink is called so in all kernels. What calls it, do_unlinkat, is not.
+// vfs_unlink has this name in all kernels; its caller, do_unlinkat, has not.
 SEC("kprobe/vfs_unlink") int try_kprobe(void *ctx) { return 0; }
 SEC("kretprobe/vfs_unlink") int try_kretprobe(void *ctx) { return 0; }
 SEC("kprobe.multi/vfs_unlink") int try_kprobe_multi(void *ctx) { return 0; }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Does what the programs of the matrix watch, a known number of times:
+// Makes the calls that programs of the matrix observe, a given number of times:
 //   act mkdir N         makes the root folder, which exists
 //   act truncate N      shortens the root folder to 7 bytes, which is refused: a folder has no length
-//   act new PATH        makes a folder; says "made" or why not
+//   act new PATH        makes a folder; prints "made" or the error
 //   act open N          opens /dev/null
 //   act probe N         calls probed() of this program, which doubles its argument: 21
 //   act library N       calls getppid() of the C library
-//   act wait probe N    the same, but not before a line arrives on standard input; says "ready" first
+//   act wait probe N    the same, but not before a line arrives on standard input; prints "ready" first
 //   act send N IFACE    sends frames of the type kept free for local experiments
 #include <arpa/inet.h>
 #include <errno.h>

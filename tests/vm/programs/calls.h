@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// What the tracing programs count with: only calls of the program `act`, so that nothing else on the machine matters.
+// Counters of the tracing programs: only calls of the program `act` count, so that no other process matters.
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Three members for XDP and three for TC. Each counts the packets that `act send` sends, notes which member came
-// before it, and answers what user space put into the map.
+// Three members for XDP and three for TC. Each counts the packets of `act send`, records its position in the order,
+// and returns the verdict that user space put into the map.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_endian.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// A filter of somebody else: bpfman must never touch it. Loaded by `tc`.
+// A third-party filter that bpfman must never touch. Loaded by `tc`.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

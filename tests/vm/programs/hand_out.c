@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Programs whose descriptors one process gives another:
-//   hand_out give NAME     loads a raw tracepoint and an XDP program, and gives them away, over an abstract socket
-//   hand_out take NAME     takes them, says "taken", attaches and runs them by bpf(2), and says what came of each call
-//   hand_out use           loads them, and does the same with them
+// Programs whose descriptors one process passes to another:
+//   hand_out give NAME     loads a raw tracepoint and an XDP program, and passes them over an abstract socket
+//   hand_out take NAME     receives them, prints "taken", attaches and runs them by bpf(2), and prints each result
+//   hand_out use           loads them, and makes the same calls with them
 #include <errno.h>
 #include <linux/bpf.h>
 #include <net/if.h>
@@ -55,7 +55,7 @@ static void use(const int *programs)
 	say("RAW_TRACEPOINT_OPEN", bpf(BPF_RAW_TRACEPOINT_OPEN, &open));
 	say("LINK_CREATE", bpf(BPF_LINK_CREATE, &link));
 	say("PROG_TEST_RUN", bpf(BPF_PROG_TEST_RUN, &run));
-	// No descriptor is behind these: what counts is who refuses them.
+	// These descriptors do not exist: the test checks whether the gate or the kernel refuses the call.
 	say("LINK_UPDATE", bpf(BPF_LINK_UPDATE, &update));
 	say("PROG_ATTACH", bpf(BPF_PROG_ATTACH, &attach));
 }

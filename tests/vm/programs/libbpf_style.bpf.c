@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// What objects written for libbpf look like: section names with a tail, globals of every kind, functions that stay
-// calls, a ring buffer, a map pinned by name, and a program that no kernel takes beside good ones.
+// Like objects written for libbpf: section names with a tail, globals of every kind, functions that stay calls, a
+// ring buffer, a map pinned by name, and a program that every kernel refuses beside good ones.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_endian.h>
@@ -78,7 +78,7 @@ SEC("tcx/ingress") int in_tcx(struct __sk_buff *ctx)
 
 SEC("classifier/old") int in_classifier(struct __sk_buff *ctx) { return 3; }
 
-// Reads past the packet: no kernel takes it. Its siblings must load all the same.
+// Reads past the packet: every kernel refuses it. The other programs of the object must load nevertheless.
 SEC("xdp") int broken(struct xdp_md *ctx) { return *(volatile char *)(long)ctx->data; }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

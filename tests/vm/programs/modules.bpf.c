@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// What modules of the kernel have: veth, and nf_conntrack with its functions for XDP (Linux 5.18 and later).
+// Types and functions of kernel modules: of veth, and of nf_conntrack for XDP (Linux 5.18 and later).
 #include "calls.h"
 #include <bpf/bpf_core_read.h>
 
-// No part of the kernel itself: it is found in the module alone.
+// This type exists in the module only, not in the kernel itself.
 struct veth_priv {
 	unsigned int requested_headroom;
 } __attribute__((preserve_access_index));
@@ -47,7 +47,7 @@ SEC("xdp") int asks_conntrack(struct xdp_md *ctx)
 	connection = bpf_xdp_ct_lookup(ctx, &tuple, sizeof(tuple.ipv4), &options, sizeof(options));
 	if (connection)
 		bpf_ct_release(connection);
-	// -ENOENT: it was asked, and knows of no such connection.
+	// -ENOENT: the function ran, and found no such connection.
 	else if (times && options.error == -2)
 		__sync_fetch_and_add(times, 1);
 	return XDP_PASS;

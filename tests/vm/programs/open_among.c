@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opens a file while others open another one on the same CPU:
+// Opens a file while other processes open another one on the same CPU:
 //   open_among FILE TIMES OTHER PROCESSES
-// Says how often each was opened, and how often it was refused.
+// Prints how often each file was opened, and how often it was refused.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -40,13 +40,13 @@ int main(int count, char **words)
 	others = mmap(NULL, sizeof(own), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (others == MAP_FAILED)
 		return 1;
-	// Who began this is not to end with the others.
+	// A group of their own: killing the processes must not kill the caller.
 	setpgid(0, 0);
 	for (int process = 0; process < processes; process++)
 		if (!fork())
 			for (;;) {
 				__sync_fetch_and_add(&others[try(words[3])], 1);
-				// Who sleeps is woken in the midst of others.
+				// Processes that sleep wake up and interrupt others.
 				if (process & 1)
 					usleep(50);
 			}

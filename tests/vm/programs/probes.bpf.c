@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
 // Tracepoint and probes. `act truncate` reaches vfs_truncate(path, length), which returns -EISDIR; `act probe` calls its own
-// function. vfs_truncate has this name and these parameters on every supported kernel; do_mkdirat and its like are gone
-// since Linux 7.0.
+// function. vfs_truncate has this name and these parameters on every supported kernel; do_mkdirat and similar functions
+// do not exist since Linux 7.0.
 #include "calls.h"
 #include <bpf/bpf_core_read.h>
 
-// As much of it as is read here; where the running kernel has it is found out at load time.
+// The only field that is read here; its offset in the running kernel is found at load time.
 struct task_struct {
 	int tgid;
 } __attribute__((preserve_access_index));
@@ -16,7 +16,7 @@ SEC("kprobe/vfs_truncate") int on_kprobe(struct pt_regs *ctx) { return count(PT_
 SEC("kretprobe/vfs_truncate") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
-// Return probes by how they are loaded: their sections do not say so.
+// Return probes only by the type of the load: their sections are those of entry probes.
 SEC("kprobe/vfs_truncate") int kprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int uprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe.s") int on_sleepable_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// A member whose own frame and whose function's frame fill the 512 bytes there are, alone on any kernel. Eight bytes more
-// for the chain's own use would be 48 with 464 where frames are rounded to 16 bytes (6.12 and later), which fits, and 64
-// with 480 where they are rounded to 32 (6.1), which does not: there the chain has to do without.
+// A member whose frame and whose function's frame fill the 512 bytes of stack, alone on any kernel. Eight bytes more for
+// the chain make its frame 48 bytes, with 464 of the function, if frames are rounded to 16 bytes (6.12 and later), which
+// fits; and 64 with 480 if they are rounded to 32 (6.1), which does not: there the chain must do without.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #define OWN 32
 #define FUNCTION 464
 
-// Writes all of its frame, so that the compiler keeps it.
+// Writes its whole frame, so that the compiler keeps it.
 static __noinline int deep(long length)
 {
 	volatile char frame[FUNCTION];

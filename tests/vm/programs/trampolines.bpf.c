@@ -3,7 +3,7 @@
 // Programs that the kernel calls by a trampoline: they need its BTF.
 #include "calls.h"
 
-// The value that a new folder's maker is given; 0 lets it pass.
+// Return value for callers of mkdir; 0 permits the call.
 const volatile __s32 answer = -1; // -EPERM
 
 SEC("fentry/vfs_truncate") int BPF_PROG(on_fentry, void *path, __s64 length) { return count(length); }
