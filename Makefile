@@ -1,13 +1,13 @@
-# The ways in: `make demo` and `make test`. Both install what they lack (packaging/install-deps).
+# Entry points: `make demo` and `make test`. Both install missing tools (packaging/install-deps).
 
 SHELL := /bin/bash
-# Where everything is built, for cargo and for all that runs what it built.
+# Build folder of cargo, and of all that runs its results.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 target := $(CARGO_TARGET_DIR)
-# Rust that install-deps has just fetched is found too.
+# The PATH includes a Rust that install-deps has just fetched.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
-# The gallery is a workspace of its own, built to the same folder.
+# The examples are a separate workspace, built to the same folder.
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
@@ -145,7 +145,7 @@ test-kube: ## the tests that need a Kubernetes API server (root; BPFMAN_KUBE=…
 	@packaging/install-deps test
 	@.ci/test kube
 
-# The images that the tests on a node take, and those tests.
+# Images for the tests on a node, and those tests.
 node_images := $(target)/node-images
 sides := $(patsubst examples/%/cluster.yaml,%-side,$(wildcard examples/*/cluster.yaml))
 node_tests := BPFMAN_IMAGES=$(node_images) cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'

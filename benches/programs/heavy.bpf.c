@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that takes the verifier long: it follows every turn of the loop, some 200,000 instructions.
+// A program that the verifier takes long for: it follows each iteration of the loop, some 200,000 instructions.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// What a person would write who merges ten counting programs by hand: the limit that a chain is compared with.
+// Ten counting programs merged by hand: the optimum that a chain is compared with.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

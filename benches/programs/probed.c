@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// For every line that it reads it calls two functions so many times, and answers.
+// For every line that it reads, it calls two functions a number of times, and answers.
 #include <stdio.h>
 #include <stdlib.h>
 
-// An instruction that the kernel cannot emulate, as `ret`: it is executed elsewhere, with a second trap.
+// An instruction, such as `ret`, that the kernel cannot emulate: it is executed out of line, with a second trap.
 __attribute__((noinline)) void lone_return(void)
 {
     __asm__ volatile("");
 }
 
-// Begins as functions with a frame pointer do. The kernel emulates this instruction.
+// Begins like functions with a frame pointer, with an instruction that the kernel emulates.
 #ifdef __x86_64__
 void probed(void);
 __asm__(".text\n"

@@ -14,7 +14,7 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 100;
-/// Number of repetitions, because a wait in the kernel takes one or two grace periods.
+/// Number of repetitions: one call may wait for one or two grace periods of the kernel.
 const REPEATS: usize = 50;
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {

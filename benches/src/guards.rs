@@ -17,7 +17,7 @@ use crate::samples::{Results, ms};
 const ROUNDS: usize = 20;
 pub const CALLS: u64 = 100_000;
 const KINDS: usize = 3;
-/// Without this setting, the daemon detaches probes that run so often.
+/// Without this setting, the daemon would detach probes that run as often.
 pub const CONFIG: &str = "[limits]\nprobe_share = \"off\"\n";
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 

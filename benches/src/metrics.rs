@@ -15,7 +15,7 @@ use crate::samples::{Results, ms};
 
 const PROGRAMS: usize = 500;
 const SCRAPES: usize = 12;
-/// Nothing is cached then: the text is shared for one second, memory of maps for five.
+/// Pause after which nothing is cached: the text is shared for one second, memory of maps for five.
 const FRESH: Duration = Duration::from_millis(5_100);
 const ROUNDS: usize = 15;
 const REPEATS: u32 = 5_000_000;

@@ -7,7 +7,7 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Loads of each variant.
+/// Number of loads of each variant.
 const ROUNDS: usize = 200;
 const PAUSE: u64 = 40;
 const PROGRAMS: usize = 100;
@@ -68,7 +68,7 @@ async fn starts(
     }
     results.add(&format!("attach to XDP, texts not in memory, {what}"), "ms", attached)?;
     drop(client);
-    // Links of the network end with it, so that only programs are restored.
+    // Links end with their network, so that only programs are restored.
     drop(network);
     let mut starts = Vec::new();
     for _ in 0..REBOOTS {

@@ -42,7 +42,7 @@ impl Objects {
         self.folder.path().join(format!("{name}.o"))
     }
 
-    /// Writes an object with the same programs and other bytes: a number behind its sections.
+    /// Writes an object with the same programs and other bytes: it has a number behind its sections.
     pub fn another(&self, name: &str, number: u32) -> anyhow::Result<PathBuf> {
         let mut bytes = std::fs::read(self.path(name))?;
         bytes.extend_from_slice(&number.to_le_bytes());

@@ -82,7 +82,7 @@ struct Case {
     samples: Vec<f64>,
 }
 
-/// Interleaved, since the machine is shared: the minimum of many rounds counts.
+/// Measures all cases in turn, since the machine is shared: the minimum of many rounds counts.
 pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("packets")?;
     let mount = Mount::new()?;

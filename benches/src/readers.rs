@@ -11,7 +11,7 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const READERS: usize = 1_000;
-/// Below the daemon's limit of 512: each connection carries several readers.
+/// Number of connections, below the daemon's limit of 512: each carries several readers.
 const CONNECTIONS: usize = 250;
 const PROGRAMS: usize = 100;
 const LASTS: Duration = Duration::from_secs(20);

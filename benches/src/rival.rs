@@ -50,7 +50,7 @@ pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     compared
 }
 
-/// Alternating order, so that other load on the machine affects both.
+/// Measures both daemons in turn, so that other load on the machine affects both.
 async fn compare(
     sides: &mut [Side; 2],
     objects: &Objects,

@@ -65,7 +65,7 @@ async fn load_and_unload(client: &mut Client, objects: &Objects) -> anyhow::Resu
     Ok(took)
 }
 
-/// The first link of a hook would also pay for the kernel's static key.
+/// Measures at a hook that has links: the first link would also pay for the kernel's static key.
 async fn attach_and_detach(
     client: &mut Client,
     objects: &Objects,

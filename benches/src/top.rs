@@ -84,7 +84,7 @@ fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// User and kernel, including ended threads, with a resolution of 10 ms.
+/// Returns user and system time, including that of ended threads, with a resolution of 10 ms.
 fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("no name in stat")?.1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs as users of bpfman v0.6.0 have them: in sections that it knows.
+// Programs like those of users of bpfman v0.6.0, in sections that it knows.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 

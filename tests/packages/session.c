@@ -1,6 +1,6 @@
-// A command under `bpfman run-as` while the package is upgraded: has a program on executions, and makes a map after each.
+// A command under `bpfman run-as` during an upgrade of the package: it counts executions, and makes a map after each.
 //
-//   session OBJECT END      until the file END is there; prints executions, how many the program missed, and calls that failed
+//   session OBJECT END      runs until the file END exists; prints executions, missed ones, and failed calls
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>

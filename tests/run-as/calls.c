@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints the median time of each kind of call that `bpfman run-as` traps, in nanoseconds, and of one that it does not.
+// Prints the median time of each kind of call that `bpfman run-as` traps, and of one other, in nanoseconds.
 //
 //   run-as-calls [ROUNDS]
 //
-// Calls of a kind come in series, as those of libraries do. Descriptors are closed after it: the kernel waits in some of these.
+// Calls of a kind come in series, like those of libraries. Descriptors are closed after it: some closes wait.
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
@@ -65,7 +65,7 @@ static int load(unsigned int type, unsigned int length)
 	union bpf_attr attr = { .prog_type = type, .insn_cnt = length, .insns = (uintptr_t)code,
 				.license = (uintptr_t) "GPL", .prog_name = "bench" };
 
-	// Not only constants: the broker loads such programs for everybody, without looking at them.
+	// Not only constants: the broker loads constant programs for every user, without checks.
 	for (unsigned int i = 1; i < length - 1; i++)
 		code[i] = i == 1 ? (struct bpf_insn){ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ktime_get_ns } :
 				   (struct bpf_insn){ .code = BPF_ALU64 | BPF_ADD | BPF_K, .imm = 1 };

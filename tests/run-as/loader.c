@@ -1,4 +1,4 @@
-// An ordinary loader on libbpf: attaches XDP at an interface and a tracepoint, and tells if executions were seen.
+// An ordinary loader on libbpf: attaches XDP at an interface and a tracepoint, and reports whether executions were seen.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/if.h>

@@ -1,4 +1,4 @@
-// An ordinary loader on cilium/ebpf: attaches XDP at an interface and a tracepoint, and tells if executions were seen.
+// An ordinary loader on cilium/ebpf: attaches XDP at an interface and a tracepoint, and reports if executions were seen.
 package main
 
 import (

@@ -1,4 +1,4 @@
-//! An ordinary loader on aya: attaches XDP at an interface and a tracepoint, and prints if executions were seen.
+//! An ordinary loader on aya: attaches XDP and a tracepoint, and prints whether executions were seen.
 
 use std::error::Error;
 use std::process::Command;

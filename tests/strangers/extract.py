@@ -12,7 +12,7 @@ import struct
 import sys
 
 BPF = 247
-# A skeleton's file is some megabytes; larger ones are no programs.
+# The file of a skeleton has some megabytes; larger files are not programs.
 MOST = 256 << 20
 
 
@@ -28,7 +28,7 @@ def objects(data):
             size, count = struct.unpack_from(order + "HH", head, 58)
             end = sections + size * count
             if (kind, machine) == (1, BPF) and size == 64 and at + end <= len(data):
-                # The table of sections is the last part of what compilers write; of what was linked, it may not be.
+                # Compilers write the table of sections at the end; linkers may not.
                 for index in range(count):
                     section = at + sections + index * 64
                     (flavour,) = struct.unpack_from(order + "I", data, section + 4)

@@ -10,7 +10,7 @@ use bpfman::types::{
     AttachInfo, Location, Program, ProgramData, TcxProgram, TracepointProgram, XdpProceedOn, XdpProgram,
 };
 
-/// Returns the data of a program, with a verdict for a member of a chain.
+/// Returns the data of a program; if a verdict is given, for a member of a chain.
 fn data(file: &str, name: &str, verdict: Option<i32>) -> anyhow::Result<ProgramData> {
     let metadata = HashMap::from([("left".to_owned(), format!("by {name}"))]);
     let globals = verdict.map(|verdict| ("verdict".to_owned(), verdict.to_ne_bytes().to_vec()));
