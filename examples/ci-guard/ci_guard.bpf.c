@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Follows the processes of jobs: what they start, where they connect, which files they open to write. User space enters
-// a job's first process before it does anything; its descendants are entered where the kernel makes them, so that one
-// whose parents have ended is still followed. Whoever is in the job's cgroup or below is of it, too: also one that
-// something else has started there, or moved there.
+// Follows the processes of jobs: programs that they start, addresses that they connect to, files that they open to
+// write. User space enters a job's first process before it does anything; the kernel's fork enters its descendants,
+// so that they are followed even if their parents have ended. Processes in the job's cgroup or below belong to the
+// job, too, even if another process has started them there, or moved them there.
 //
-// Every job has a ring of its own, since who reads a ring takes the records out. An event that is lost, or a process that
-// could not be entered, is counted for its job: its report is not whole then.
+// Every job has a ring buffer of its own, since reading a ring removes its records. Lost events, and processes that
+// could not be entered, are counted by job: its report is then incomplete.
 #include "datagram.h"
 #include "file_path.h"
 #include "opened_file.h"
@@ -25,7 +25,7 @@ struct event {
 	__u8 kind;
 	__u8 unnamed; // the kernel has no path for the file
 	__u16 port;
-	__u32 arguments_length; // of all, in bytes; what is longer is cut
+	__u32 arguments_length; // of all arguments, in bytes; longer ones are cut
 	struct in6_addr address;
 	__u32 protocol; // of CONNECT
 	char path[PATH_LENGTH];
@@ -38,11 +38,11 @@ struct ring {
 	__type(value, struct event);
 } events_0 SEC(".maps"), events_1 SEC(".maps"), events_2 SEC(".maps"), events_3 SEC(".maps");
 
-// A run of a job has a number of its own, from JOBS on: the job's, and a multiple of JOBS. So whoever a killed job has left is
-// not taken for one of the next.
+// Each run of a job has a number of its own, from JOBS on: the job's number plus a multiple of JOBS. Processes that
+// a killed job has left are therefore not taken for those of the next run.
 struct member {
 	__u64 run;
-	__u64 outer; // the run that it was of before user space entered it, and that waits for it, too; 0: none
+	__u64 outer; // its run before user space entered it, which waits for it, too; 0: none
 };
 
 // Processes that are followed.
@@ -53,15 +53,15 @@ struct {
 	__type(value, struct member);
 } members SEC(".maps");
 
-// How many members there were and how many of them have ended. Both only grow, and a child is counted before the one that makes
-// it can end: while they differ somebody is left. A walk over `members` could miss him.
+// Numbers of members that entered and that ended. Both only grow, and a child is counted before the process that
+// made it can end: while they differ, a process is left. A walk over `members` could miss it.
 struct tally {
 	__u64 run; // 0: none
 	__u64 last; // user space's own: the number of the last run
 	__u64 entered, left;
 };
 
-// By job. User space begins a run, with the command as the first that has entered.
+// By job. User space begins a run, in which the command is the first to enter.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, JOBS);
@@ -69,13 +69,13 @@ struct {
 	__type(value, struct tally);
 } tallies SEC(".maps");
 
-// A cgroup as the kernel knows it: its number, and how far below the root it is. None: number 0.
+// A cgroup: its id (0: none), and its depth below the root.
 struct group {
 	__u64 number;
 	__u64 level;
 };
 
-// By job: its group, if it has one.
+// By job: its cgroup, if it has one.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, JOBS);
@@ -83,7 +83,7 @@ struct {
 	__type(value, struct group);
 } groups SEC(".maps");
 
-// User space's own: which process runs the job.
+// For user space only: the process that runs the job.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, JOBS);
@@ -100,7 +100,7 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-// Too much for the stack; no two of these programs run on a CPU at a time.
+// Too large for the stack. Two of these programs never run on a CPU at the same time.
 enum place { AT_WRITE, AT_EXEC, PLACES };
 
 struct {
@@ -118,7 +118,7 @@ static __always_inline struct tally *find_tally(__u64 run)
 	return tally && run && tally->run == run ? tally : NULL;
 }
 
-// The run that this process is of; 0 if it is of none.
+// Returns the run of this process, or 0.
 static __always_inline __u64 find_run(void)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32;
@@ -140,7 +140,7 @@ static __always_inline __u64 find_run(void)
 	return 0;
 }
 
-// The job that this process is of; false if it is of none.
+// Finds the job of this process. Returns false if there is none.
 static __always_inline bool find_job(__u32 *job)
 {
 	__u64 run = find_run();
@@ -201,7 +201,7 @@ int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 	struct member member = {};
 	struct tally *tally;
 
-	// A thread is of its process, which was counted.
+	// A thread belongs to its process, which was counted.
 	if (process == bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	member.run = find_run();
@@ -233,7 +233,7 @@ static __always_inline void tell_end(__u32 job)
 		bpf_ringbuf_submit(event, 0);
 }
 
-// The whole process, not one of its threads.
+// The exit of the whole process, not of one of its threads.
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(follow_exit, struct task_struct *task)
 {
@@ -247,7 +247,7 @@ int BPF_PROG(follow_exit, struct task_struct *task)
 	found = bpf_map_lookup_elem(&members, &process);
 	if (found)
 		member = *found;
-	// First: who reads of it, or finds the ring full, sees that it is gone. Of two threads that end together one deletes it.
+	// Delete it first: a reader of the ring then sees that it is gone. Of two last threads, one deletes it.
 	if (found && !bpf_map_delete_elem(&members, &process)) {
 		leave(member.run);
 		leave(member.outer);
@@ -274,14 +274,14 @@ int BPF_PROG(see_exec, struct task_struct *task, int old_pid, struct linux_binpr
 	event->arguments_length = length;
 	if (length > sizeof(event->arguments))
 		length = sizeof(event->arguments);
-	// The kernel has just written them, and the program has not run yet.
+	// The kernel has just written the arguments, and the program has not run yet.
 	if (bpf_probe_read_user(event->arguments, length, (void *)start) < 0)
 		event->arguments_length = 0;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
 
-// Of open, openat, openat2 and creat: the descriptor leads to the file that was opened.
+// For open, openat, openat2 and creat: the descriptor leads to the opened file.
 SEC("tracepoint/syscalls/sys_exit_openat")
 int see_open(struct sys_exit *ctx)
 {
@@ -302,7 +302,7 @@ int see_open(struct sys_exit *ctx)
 	return 0;
 }
 
-// A TCP connection that this process begins: the kernel has taken the address, and not sent the first packet.
+// A TCP connection that this process makes: the kernel has copied the address, and not sent the first packet.
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(see_connect, struct sock *socket, int old, int new)
 {
@@ -320,7 +320,7 @@ int BPF_PROG(see_connect, struct sock *socket, int old, int new)
 	return 0;
 }
 
-// Of connect, sendto, sendmsg and sendmmsg.
+// For connect, sendto, sendmsg and sendmmsg.
 SEC("tracepoint/syscalls/sys_exit_connect")
 int see_datagram(struct sys_exit *ctx)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The demo's third program: sorts packets by length, and lets every packet go on: XDP_PASS.
+// The demo's third program: counts packets by length, and passes every packet on: XDP_PASS.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-// Slot n counts packets of 2^n to 2^(n+1) - 1 bytes; the last one everything longer.
+// Slot n counts packets of 2^n to 2^(n+1) - 1 bytes; the last slot counts all longer ones.
 #define SLOTS 12
 
 struct {

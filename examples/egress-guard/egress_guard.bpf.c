@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Lets leave a cgroup, or pass an interface, what rules allow: packets to prefixes, and to addresses that allowed
-// DNS names have. Everything else is reported, and dropped if the mode says so.
+// Lets only allowed packets leave a cgroup, or pass an interface: to prefixes in the rules, and to addresses of DNS
+// names in the rules. All others are reported, and dropped in the mode `enforce`.
 //
-// Names are learnt from answers that pass. `egress_guard_out` sees a query to an allowed resolver and notes it;
-// `egress_guard_in` sees an answer and learns its addresses for as long as its TTL says, if the same socket has asked just
-// that of that resolver. Nothing is dropped on the way in.
+// Names are learned from answers that pass. `egress_guard_out` records each query to an allowed resolver;
+// `egress_guard_in` learns the addresses of an answer for the time of its TTL, if the same socket has sent exactly
+// that query to that resolver. No packet is dropped on the way in.
 //
 // `egress_guard_tc_out` and `egress_guard_tc_in` do the same at an interface with Ethernet frames. Many packets there have
-// no socket: who asks and who is connected is told by addresses and ports.
+// no socket: addresses and ports identify queries and connections.
 //
-// What it keeps, and how rules are replaced: egress_guard.h.
+// Its maps, and the replacement of rules: egress_guard.h.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -29,23 +29,23 @@
 #define IP_OFFSET 0x1fff
 #define SECOND 1000000000ULL
 
-// What <sys/socket.h> and <netinet/tcp.h> say; they are not for programs of the kernel.
+// From <sys/socket.h> and <netinet/tcp.h>, which are not for programs of the kernel.
 #define SOCK_STREAM 1
 #define TCP_LISTEN 10
 
-// Seconds in which a query has to be answered.
+// Timeout of a query, in seconds.
 #define PATIENCE 30
 
 struct packet {
 	struct address source;
 	struct address destination;
 	__u16 source_port;
-	__u16 destination_port; // 0 where there is none to be seen
+	__u16 destination_port; // 0 if it cannot be read
 	__u8 protocol;
 	__u8 version;
-	__u16 payload; // where it begins, behind UDP's header; 0 where there are no ports to be seen
+	__u16 payload; // its offset, behind the UDP header; 0 if the ports cannot be read
 	bool framed; // seen at an interface
-	__u32 class; // by which it may be sent now, if rules were asked
+	__u32 class; // that allows the packet, if rules were looked up
 };
 
 static __always_inline void count(__u32 what)
@@ -98,10 +98,10 @@ static __always_inline void read_ports(struct __sk_buff *skb, struct packet *pac
 	packet->payload = at + sizeof(struct udphdr);
 }
 
-// False if the packet may go elsewhere than its header says. A process can ask for such headers; what its kernel sends by
-// itself has none, and is cut into fragments only behind a cgroup. What is for groups of the link (224.0.0.0/24,
-// ff02::/16) leaves it by no header: reports of multicast listeners have some. `type` is an Ethernet type, `at` where its
-// header begins.
+// Returns false if the packet may go to another destination than its header names. A process can set such headers.
+// The kernel's own packets have none, and are fragmented only after a cgroup's hook. Packets to link-local groups
+// (224.0.0.0/24, ff02::/16) stay on the link, whatever their header: reports of multicast listeners have options.
+// `type` is an Ethernet type, `at` the offset of its header.
 static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __be16 type, __u32 at)
 {
 	void *data = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
@@ -208,7 +208,7 @@ static __always_inline void tell_asker(struct __sk_buff *skb, struct query *quer
 	__builtin_memcpy(&query->asker, &cookie, sizeof(cookie));
 }
 
-// The number of a plain query for one name; negative if it is none.
+// Returns the id of a plain query for one name, or a negative number.
 static __always_inline int read_query(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct dns_header dns;
@@ -220,7 +220,7 @@ static __always_inline int read_query(struct __sk_buff *skb, const struct packet
 	return dns.id;
 }
 
-// A query may leave if a rule allows to ask for its name. What else could be in such a message does not.
+// A query may leave if a rule allows queries for its name. A message with more in it may not.
 static __noinline int judge_query(struct __sk_buff *skb, struct packet *packet, __u32 generation)
 {
 	struct dns_name_reader reader;
@@ -251,7 +251,7 @@ static __noinline int judge_query(struct __sk_buff *skb, struct packet *packet, 
 	return 1;
 }
 
-// The class by which an address that was learnt may be sent to. `known`: whether it was learnt at all.
+// Returns the class that allows packets to a learned address, or 0. Sets `known` if the address was learned.
 static __always_inline __u32 class_by_name(struct packet *packet, __u32 generation, bool *known)
 {
 	struct learnt *found = bpf_map_lookup_elem(&learnt, &packet->destination);
@@ -272,7 +272,7 @@ static __always_inline __u32 class_by_name(struct packet *packet, __u32 generati
 	return 0;
 }
 
-// A socket that can send to one address only, until it is closed.
+// Returns the storage of a socket that can send to one address only, until it is closed.
 static __always_inline struct passed *passed_of(struct __sk_buff *skb)
 {
 	struct bpf_sock *socket = skb->sk;
@@ -285,7 +285,7 @@ static __always_inline struct passed *passed_of(struct __sk_buff *skb)
 	return bpf_sk_storage_get(&passed, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-// 1 if a packet may leave, and 0 if it may not. `before`: what its connection was let through to.
+// Returns 1 if a packet may leave, and 0 if not. `before`: the destination that its connection was allowed earlier.
 static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, __u32 generation, struct passed *before)
 {
 	__u32 class = 0, *found;
@@ -296,7 +296,7 @@ static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, _
 	    same(&before->address, &packet->destination)) {
 		if (before->generation == generation)
 			goto pass;
-		// Rules have changed. The address may not be known any more; the name's number is.
+		// The rules have changed. The address may be unknown by now, but the name keeps its number.
 		if ((before->class & NAME_CLASS) && allows(generation, before->class, packet)) {
 			before->generation = generation;
 			goto pass;
@@ -350,7 +350,7 @@ int egress_guard_out(struct __sk_buff *skb)
 	return judge(skb, &packet, generation, before);
 }
 
-// The type of a frame; 0 if it is cut short. The kernel's own word for it is what a process said that sends frames itself.
+// Returns the type of a frame, or 0 if it is cut short. `skb->protocol` may be the choice of a sender of raw frames.
 static __always_inline __be16 read_frame(struct __sk_buff *skb)
 {
 	__u32 headers = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct ipv6_opt_hdr);
@@ -364,7 +364,7 @@ static __always_inline __be16 read_frame(struct __sk_buff *skb)
 	return (void *)(frame + 1) > (void *)(long)skb->data_end ? 0 : frame->h_proto;
 }
 
-// True for a TCP segment that begins a connection, or that may do so for all that is known.
+// Returns whether a TCP segment begins a connection, or may begin one because it cannot be read.
 static __always_inline bool begins(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct tcphdr tcp;
@@ -387,7 +387,7 @@ static __always_inline struct passed *passed_before(const struct packet *packet)
 	return bpf_map_lookup_elem(&connections, &connection);
 }
 
-// A function of its own, for its variables.
+// A separate function, which has stack of its own.
 static __noinline int note_connection(const struct packet *packet, __u32 generation)
 {
 	struct connection connection;
@@ -417,7 +417,7 @@ int egress_guard_tc_out(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (!read_packet(skb, &packet, type, ETH_HLEN))
 		return refuse(skb, &packet, HEADER, NULL) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
-	// Who begins again is judged again.
+	// A connection that begins again is judged again.
 	if (packet.protocol == IPPROTO_TCP && !begins(skb, &packet))
 		before = passed_before(&packet);
 	if (!judge(skb, &packet, generation, before))
@@ -459,7 +459,7 @@ static __always_inline void learn(const struct address *address, __u32 name, __u
 	count(LEARNT);
 }
 
-// An answer's records, read in steps: a label of the owner's name, or what is behind that.
+// Reads an answer's records in steps: a label of the owner's name, or the part of the record behind the name.
 struct records {
 	struct __sk_buff *skb;
 	__u32 at;
@@ -467,11 +467,11 @@ struct records {
 	__u32 in_name;
 	__u32 name;
 	__u32 now;
-	__u32 ttl; // the least of the CNAMEs so far
+	__u32 ttl; // the minimum of the CNAMEs so far
 	struct bounds bounds;
 };
 
-// Up to 32 records whose names are compressed; fewer if they are not.
+// Up to 32 records with compressed names; fewer with others.
 #define STEPS 256
 #define COMPRESSED 0xc0
 
@@ -542,8 +542,8 @@ static __always_inline bool is_answer(const struct dns_header *dns)
 	       dns->questions == bpf_htons(1);
 }
 
-// The name that an answer is about, and in the high half where its records begin; 0 if it is not believed. A function of
-// its own, for its variables: callers and what they call have 512 bytes, and Linux 6.1 rounds each up to 32.
+// Returns the name of an answer, and in the high half the offset of its records; 0 if it is not trusted. A function
+// of its own, for its variables: callers and callees share 512 bytes, and Linux 6.1 rounds each frame up to 32.
 static __noinline __u64 believe(struct __sk_buff *skb, struct packet *packet)
 {
 	struct dns_name_reader reader;
@@ -569,8 +569,8 @@ static __noinline __u64 believe(struct __sk_buff *skb, struct packet *packet)
 	return found;
 }
 
-// A resolver answers with the whole chain of CNAMEs, and with nothing that does not belong to it: all addresses of the
-// answer are the name's.
+// A resolver answers with the whole chain of CNAMEs, and with no other records: all addresses in the answer
+// belong to the name.
 static __always_inline void read_answer(struct __sk_buff *skb, struct packet *packet, __u32 generation)
 {
 	struct records records = { .skb = skb, .ttl = ~0U, .in_name = 1 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Tells user space about every program that is started: who, and which file.
+// Reports every started program to user space: its process, and its file.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -21,7 +21,7 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
-// Events that found the ring full.
+// Counts events that found the ring buffer full.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -53,7 +53,7 @@ int exec_snoop(struct sched_process_exec *ctx)
 	event->pid = bpf_get_current_pid_tgid() >> 32;
 	event->uid = (__u32)bpf_get_current_uid_gid();
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
-	// Reserved memory holds whatever the last event there left.
+	// Reserved memory contains the previous event.
 	if (bpf_probe_read_kernel_str(event->filename, sizeof(event->filename),
 				      (void *)ctx + (ctx->filename & 0xffff)) < 0)
 		event->filename[0] = 0;

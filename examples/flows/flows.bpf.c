@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Remembers the flows that pass an interface, and what the kernel drops, with its own reason. The two tcx programs see what
-// comes and goes and let all of it pass; the third sees each packet that the kernel frees because it has no use for it,
+// Records the flows that pass an interface, and dropped packets with the kernel's reason. The two tcx programs see
+// incoming and outgoing packets and let all of them pass; the third sees each packet that the kernel drops,
 // in any network namespace.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -26,24 +26,24 @@
 
 enum direction { INGRESS, EGRESS, DROPPED };
 
-// User space parses all of these by hand, in the machine's byte order but for addresses.
+// User space parses these structures by hand: fields in the machine's byte order, except addresses.
 struct flow {
 	__be32 source[4], destination[4]; // IPv4 as ::ffff:a.b.c.d
 	__u16 source_port, destination_port; // 0 where there is none, also in later fragments
 	__u8 protocol;
 	__u8 direction;
 	__u16 unused;
-	__u32 interface; // for a drop the one it came in by, 0 if it was made here
+	__u32 interface; // of arrival for a drop, 0 if the packet was created here
 };
 
 struct record {
 	__u64 packets;
-	__u64 bytes; // with the link header at an interface; of a drop what is left of the packet there
-	__u64 first_seen, last_seen; // nanoseconds since boot, with sleep
-	__u64 flags; // of TCP, all that were seen
+	__u64 bytes; // with the link header at an interface; for a drop the rest of the packet
+	__u64 first_seen, last_seen; // nanoseconds since boot, including suspend
+	__u64 flags; // TCP flags of all packets
 };
 
-// The least recently used goes when there are more.
+// The least recently used flow is evicted when the table is full.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
@@ -63,7 +63,7 @@ struct {
 	__type(value, struct record);
 } drops SEC(".maps");
 
-// New: the first packet. Ended: the first FIN or RST in its direction. Dropped: the first of a flow for a reason.
+// NEW: a flow's first packet. ENDED: the first FIN or RST in its direction. DROP: a flow's first drop for a reason.
 enum kind { NEW, ENDED, DROP };
 
 struct event {
@@ -80,7 +80,7 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
-// Events that found the ring full.
+// Counts events that found the ring buffer full.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -88,7 +88,7 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-// What all packets add up to, also those whose flow has left the table. The first three slots as in enum direction.
+// Sums over all packets, including those of evicted flows. The first three slots are those of enum direction.
 enum total { OTHER = DROPPED + 1, UNSTORED, TOTALS };
 
 struct count {
@@ -103,7 +103,7 @@ struct {
 	__type(value, struct count);
 } totals SEC(".maps");
 
-// Drops by reason; the last slot has those that subsystems number by themselves.
+// Drops by reason; the last slot counts reasons that subsystems define.
 #define REASONS 256
 
 struct {
@@ -113,7 +113,7 @@ struct {
 	__type(value, __u64);
 } reasons SEC(".maps");
 
-// What is looked at of the kernel's own structure.
+// The fields of the kernel's structure that are read here.
 struct sk_buff {
 	unsigned int len;
 	int skb_iif;
@@ -122,7 +122,7 @@ struct sk_buff {
 	unsigned char *head;
 } __attribute__((preserve_access_index));
 
-// An interrupt may come in between: this CPU's own, and atomic all the same.
+// The counter belongs to this CPU, but an interrupt may come in between: atomic additions.
 static __always_inline void add(void *map, __u32 slot, __u64 packets, __u64 bytes)
 {
 	struct count *count = bpf_map_lookup_elem(map, &slot);
@@ -141,7 +141,7 @@ static __always_inline void add_one(void *map, __u32 slot)
 		__sync_fetch_and_add(count, 1);
 }
 
-// A packet as either side has it: `ctx` at an interface, `header` where it is dropped.
+// A packet as both kinds of hooks have it: `ctx` at an interface, `header` at a drop.
 struct packet {
 	struct __sk_buff *ctx;
 	void *header;
@@ -179,7 +179,7 @@ static __always_inline void read_transport(struct packet *packet, __u32 offset, 
 	flow->destination_port = bpf_ntohs(ports.destination);
 }
 
-// The first four bytes of every extension header; the length counts further units of eight bytes.
+// The first four bytes of every extension header. The length counts further units of eight bytes.
 struct extension {
 	__u8 next;
 	__u8 length;
@@ -207,7 +207,7 @@ static __always_inline void look_behind_extensions(struct packet *packet, struct
 	read_transport(packet, offset, flow);
 }
 
-// False for what is not IP, or cut short.
+// Returns false for packets that are not IP, or cut short.
 static __always_inline bool parse(struct packet *packet, __be16 protocol, struct flow *flow)
 {
 	if (protocol == bpf_htons(ETH_P_IP)) {
@@ -261,7 +261,7 @@ static __always_inline struct record first_record(struct packet *packet)
 				.last_seen = now, .flags = packet->flags };
 }
 
-// Other CPUs may write the same record: sums are atomic, and times are one word.
+// Other CPUs may write the same record: sums are atomic, and each time is a single word.
 static __always_inline void grow(struct record *record, struct packet *packet)
 {
 	__sync_fetch_and_add(&record->packets, packet->packets);
@@ -274,7 +274,7 @@ static __always_inline void remember(struct flow *flow, struct packet *packet)
 	struct record *record = bpf_map_lookup_elem(&flows, flow);
 	struct record first;
 
-	// A connection that begins where one has ended is another flow.
+	// A connection that begins after the end of another one is a new flow.
 	if (!record || ((packet->flags & SYN) && (record->flags & (FIN | RST)))) {
 		first = first_record(packet);
 		if (!bpf_map_update_elem(&flows, flow, &first, record ? BPF_ANY : BPF_NOEXIST)) {
@@ -321,7 +321,7 @@ int flows_egress(struct __sk_buff *ctx)
 	return observe(ctx, EGRESS);
 }
 
-// What the kernel is done with goes by consume_skb: here are drops alone.
+// The kernel frees packets that it has processed by consume_skb: this tracepoint sees drops only.
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(flows_dropped, struct sk_buff *skb, void *location, __u32 reason)
 {

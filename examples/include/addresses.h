@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// An address of either family in one type, for keys of maps: an IPv4 address is the first word, the others are zero.
+// An address of either family in one type, for keys of maps. An IPv4 address is in the first word; the others are zero.
 #ifndef ADDRESSES_H
 #define ADDRESSES_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Where datagrams go: of connect, and of sends that have an address. Programs at cgroups get the kernel's own copy of
-// it, which the process cannot change any more, but can neither read other memory nor send signals on all kernels. So they
-// note it, and a program at the end of the call finds it.
+// Destinations of datagrams: of connect, and of sends with an address. Programs at cgroups get the kernel's own
+// copy of the address, which the process cannot change any more, but on some kernels they can neither read other
+// memory nor send signals. They therefore record it, and a program at the end of the call finds it.
 #ifndef EXAMPLES_DATAGRAM_H
 #define EXAMPLES_DATAGRAM_H
 
@@ -25,7 +25,7 @@ struct {
 	__type(value, struct datagram);
 } datagrams SEC(".maps");
 
-// Streams are seen where they begin to connect.
+// Records a datagram's destination. Streams are seen at their connect.
 static __always_inline int note(struct bpf_sock_addr *ctx, struct datagram *datagram)
 {
 	__u32 thread = (__u32)bpf_get_current_pid_tgid();
@@ -81,7 +81,7 @@ int note_send6(struct bpf_sock_addr *ctx)
 	return note_v6(ctx);
 }
 
-// What the call that ends now has noted, once.
+// Returns the destination that the ending call has recorded, once.
 static __always_inline bool noted_datagram(struct datagram *datagram)
 {
 	__u32 thread = (__u32)bpf_get_current_pid_tgid();

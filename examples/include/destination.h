@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Where a socket connects to. IPv4 addresses are those of IPv6 that stand for them: ::ffff:192.0.2.1.
+// Destination of a socket. IPv4 addresses are mapped to IPv6: ::ffff:192.0.2.1.
 #ifndef EXAMPLES_DESTINATION_H
 #define EXAMPLES_DESTINATION_H
 
@@ -35,7 +35,7 @@ static __always_inline void map_v4(struct in6_addr *address, __be32 v4)
 	words[3] = v4;
 }
 
-// The port; 0 if it is neither IPv4 nor IPv6.
+// Returns the port, or 0 if the family is neither IPv4 nor IPv6.
 static __always_inline __u16 tell_destination(struct sock *socket, struct in6_addr *address)
 {
 	__u16 family = BPF_CORE_READ(socket, __sk_common.skc_family);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// DNS messages in a socket buffer, as far as a program can read them: the header, and the name of the first question.
+// DNS messages in a socket buffer, as far as programs read them: the header, and the name of the first question.
 // Needs bpf_loop (Linux 5.17).
 #ifndef DNS_H
 #define DNS_H
@@ -18,7 +18,7 @@ struct dns_header {
 	__be16 additional;
 };
 
-// The bits of `flags`.
+// Bits of `flags`.
 #define DNS_RESPONSE 0x8000
 #define DNS_OPCODE 0x7800
 #define DNS_RCODE 0x000f
@@ -29,17 +29,17 @@ struct dns_header {
 #define DNS_CNAME 5
 #define DNS_AAAA 28
 
-// Of a name, as text with dots. Names may have 253 characters; a program has 512 bytes for all its variables.
+// Maximum length of a name, as text with dots. Names may have 253 characters, but all variables only 512 bytes.
 #define DNS_NAME_MAX 183
 
-// A name as a key of a trie: from its end, so that names under one domain begin alike. In lower case, with a zero behind.
+// A name as a key of a trie: reversed, so that names under a domain have a common prefix; in lower case, ended by a zero.
 struct dns_name {
 	__u32 length; // of the prefix, in bits
 	__u32 generation;
 	char reversed[DNS_NAME_MAX + 1];
 };
 
-// What the two loops over a name know.
+// State of the two loops over a name.
 struct dns_name_reader {
 	struct __sk_buff *skb;
 	__u32 start; // of the first label's length
@@ -59,7 +59,7 @@ static long dns_measure_label(__u32 index, void *data)
 	struct dns_name_reader *reader = data;
 	__u8 length = 0;
 
-	// A question has nothing before it that a compressed name could point at.
+	// Nothing precedes a question: a compressed name has no target.
 	if (bpf_skb_load_bytes(reader->skb, reader->at, &length, 1) || length > DNS_LABEL_MAX)
 		return 1;
 	if (!length) {
@@ -88,21 +88,21 @@ static long dns_copy_byte(__u32 index, void *data)
 		reader->left--;
 		if (byte >= 'A' && byte <= 'Z')
 			byte |= 0x20;
-		// Among others a dot within a label, which would look like two labels.
+		// This includes a dot within a label, which would look like two labels.
 		if (!(byte >= 'a' && byte <= 'z') && !(byte >= '0' && byte <= '9') && byte != '-' && byte != '_') {
 			reader->good = 0;
 			return 1;
 		}
 	}
 	reader->hash = (reader->hash ^ byte) * 0x100000001b3ULL;
-	// The dot before the first label has no place.
+	// The dot before the first label is left out.
 	if (index && place < DNS_NAME_MAX)
 		reader->name.reversed[place] = byte;
 	return 0;
 }
 
-// Reads the name that begins at `at`. True if it is one of letters, digits, `-` and `_`, and not longer than
-// DNS_NAME_MAX; then `at` of the reader is its last byte, the zero.
+// Reads the name that begins at `at`. Returns true if it has only letters, digits, `-` and `_`, and at most
+// DNS_NAME_MAX characters; the reader's `at` is then the offset of its last byte, the zero.
 static __always_inline bool dns_read_name(struct dns_name_reader *reader, struct __sk_buff *skb, __u32 at)
 {
 	__builtin_memset(reader, 0, sizeof(*reader));

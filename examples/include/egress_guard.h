@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// What the egress guard keeps: its rules, what it has learnt, and what it reports.
+// Maps of the egress guard: its rules, learned addresses, and reports.
 //
-// User space writes new rules beside the old ones, under the next generation's number, which is part of every key, and
-// then changes `active`, one word: a packet meets the old rules or the new ones, whole.
+// User space writes new rules beside the old ones, with the next generation's number in every key, and then
+// changes `active`, a single word: each packet meets either all old rules or all new ones.
 #ifndef EGRESS_GUARD_H
 #define EGRESS_GUARD_H
 
@@ -22,7 +22,7 @@ struct address {
 	__be32 word[4];
 };
 
-// Low half: the generation that packets use; 0 before the first rules, when everything passes. High half: user space's.
+// Low half: the generation that packets use; 0 before the first rules, when all packets pass. High half: for user space.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -39,7 +39,7 @@ struct {
 	__type(value, __u32);
 } mode SEC(".maps");
 
-// By the last bit of the generation: bounds of what is learnt, in seconds.
+// By the last bit of the generation: minimum and maximum time for which an address is learned, in seconds.
 struct bounds {
 	__u32 least;
 	__u32 most;
@@ -64,7 +64,7 @@ struct {
 	__type(value, __u32);
 } resolvers SEC(".maps");
 
-// Prefixes and names lead to classes. A longer prefix has the ports of the shorter ones around it in its own class.
+// Prefixes and names lead to classes. The class of a prefix includes the ports of wider prefixes.
 struct prefix {
 	__u32 length; // with generation and family
 	__u32 generation;
@@ -80,7 +80,7 @@ struct {
 	__type(value, __u32);
 } prefixes SEC(".maps");
 
-// `example.com` is a whole key with its zero, `*.example.com` a prefix that ends behind the dot.
+// `example.com` is a whole key with its zero; `*.example.com` is a prefix that ends behind the dot.
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 2 * MAX_RULES);
@@ -108,7 +108,7 @@ struct {
 	__type(value, __u32);
 } ports SEC(".maps");
 
-// Queries that wait for their answer.
+// Queries without an answer so far.
 struct query {
 	struct address asker; // at an interface; at a cgroup the socket's cookie
 	struct address resolver;
@@ -117,7 +117,7 @@ struct query {
 };
 
 struct asked {
-	__u64 hash; // of the name that was asked for
+	__u64 hash; // of the requested name
 	__u32 name;
 	__u32 second;
 };
@@ -129,8 +129,8 @@ struct {
 	__type(value, struct asked);
 } queries SEC(".maps");
 
-// One address may serve several names. High half: the second since the machine started until which it is known; low half:
-// the name's class. Together in one word, so that they are never another's.
+// One address may belong to several names. High half: the time until which it is known, in seconds since boot; low
+// half: the name's class. Both are in one word, so that they always match.
 #define NAMES_OF_ADDRESS 4
 
 struct learnt {
@@ -144,7 +144,7 @@ struct {
 	__type(value, struct learnt);
 } learnt SEC(".maps");
 
-// What a TCP socket was let through to, so that a connection lives longer than the TTL of its name.
+// The destination that a TCP socket was allowed, so that a connection may outlive the TTL of its name.
 struct passed {
 	struct address address;
 	__u32 generation;
@@ -159,7 +159,7 @@ struct {
 	__type(value, struct passed);
 } passed SEC(".maps");
 
-// The same at an interface, where segments have no socket.
+// The same for connections at an interface, where segments have no socket.
 struct connection {
 	struct address source;
 	struct address destination;
@@ -174,7 +174,7 @@ struct {
 	__type(value, struct passed);
 } connections SEC(".maps");
 
-// User space's own: the rules as they were given. A rule's number lies behind its generation.
+// For user space only: the rules as text. The key is the generation, then the rule's number.
 struct rule_key {
 	__u32 generation;
 	__u32 number;
@@ -193,7 +193,7 @@ struct {
 	__type(value, struct rule);
 } rules SEC(".maps");
 
-// Also user space's own: who changes rules has the one entry in here.
+// For user space only: the process that changes rules holds the single entry.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -203,15 +203,15 @@ struct {
 } writer SEC(".maps");
 
 enum reason {
-	DESTINATION, // no rule is about the address
-	PORT, // one is, but not with this protocol and port
-	NAME, // a query for a name that no rule allows to ask for
-	QUERY, // to a resolver's port, and not a plain query
+	DESTINATION, // no rule has the address
+	PORT, // a rule has it, but not this protocol and port
+	NAME, // a query for a name that no rule allows
+	QUERY, // not a plain query, but to a resolver's port
 	HEADER, // it hides its destination: IP options, extension headers, a header cut short, a frame that is not IP
 };
 
 struct event {
-	__u64 group; // the cgroup's id: the inode of its folder; 0 where no socket sent it
+	__u64 group; // the cgroup's id: the inode of its folder; 0 if no socket sent it
 	struct address source;
 	struct address destination;
 	__u16 source_port;
@@ -222,7 +222,7 @@ struct event {
 	__u8 version; // 4, 6
 	__u32 bytes;
 	__u32 interface; // its index; 0 at a cgroup
-	char reversed[DNS_NAME_MAX + 1]; // the name that was asked for, from its end
+	char reversed[DNS_NAME_MAX + 1]; // the requested name, reversed
 };
 
 struct {
@@ -231,7 +231,7 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
-// Events that found the ring full.
+// Counts events that found the ring buffer full.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The path of a file that the kernel has open, from its own entries: bpf_d_path is not for trace points. As far as the
-// root of the mount namespace; written from its end, since entries know only what is above them.
+// Finds the path of an open file from the kernel's directory entries: bpf_d_path is not available at tracepoints. The
+// path begins at the root of the mount namespace. It is written from its end, since an entry knows only its parent.
 #ifndef EXAMPLES_FILE_PATH_H
 #define EXAMPLES_FILE_PATH_H
 
 #include "kernel_process.h"
 
-// Names and mounts on the way up. Paths of more, or longer ones, have none.
+// Maximum number of names and mounts in a path. Deeper or longer paths are not found.
 #define MAX_STEPS 48
 #define MAX_PATH 1024
 #define MAX_NAME 255
@@ -16,7 +16,7 @@ struct path_buffer {
 	char text[MAX_PATH + MAX_NAME + 2];
 };
 
-// Where the path begins in the buffer, or -1. It ends with a zero.
+// Returns the offset of the path in the buffer, or -1. The path ends with a zero.
 static __always_inline int find_path(struct path_buffer *buffer, struct file *file)
 {
 	struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);

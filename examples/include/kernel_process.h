@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Of the kernel's types what the programs read that watch processes; the loader finds the places. And the fields that
-// tell who a process is.
+// Kernel types with the fields that programs read about processes; the loader finds their offsets. And the fields
+// that identify a process.
 #ifndef EXAMPLES_KERNEL_PROCESS_H
 #define EXAMPLES_KERNEL_PROCESS_H
 
@@ -11,7 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define COMM_LENGTH 16
-// Of `f_mode`.
+// Bit of `f_mode`.
 #define MODE_WRITE 0x2
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -81,7 +81,7 @@ struct linux_binprm {
 };
 #pragma clang attribute pop
 
-// Who does it. User space reads this field by field.
+// The process that acts. User space parses this field by field.
 struct process {
 	__u64 cgroup; // its id: the inode number of its folder
 	__u32 pid;

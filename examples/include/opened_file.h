@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The file behind a descriptor that a call has just returned: of what a process asked to open, it is what it got.
+// The file behind a descriptor that a call has just returned: the file that was opened, whatever path was requested.
 #ifndef EXAMPLES_OPENED_FILE_H
 #define EXAMPLES_OPENED_FILE_H
 
@@ -13,7 +13,7 @@ struct sys_exit {
 	__s64 result;
 };
 
-// NULL if the call failed, or another thread has closed it already.
+// Returns NULL if the call failed, or another thread has already closed the descriptor.
 static __always_inline struct file *opened_file(struct sys_exit *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

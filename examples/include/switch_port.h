@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// What the switch's ports keep: what user space says of them, and their connections.
+// Maps of the switch's ports: rules of user space, and connections.
 //
-// User space writes new rules beside the old ones, under the next generation's number, which is part of every key, and
-// then changes `active`, one word: a frame meets the old rules or the new ones, whole.
+// User space writes new rules beside the old ones, with the next generation's number in every key, and then
+// changes `active`, a single word: each frame meets either all old rules or all new ones.
 #ifndef SWITCH_PORT_H
 #define SWITCH_PORT_H
 
@@ -15,7 +15,7 @@
 #define MAX_RULES 4096
 #define MAX_SERVICES 65536
 #define MAX_PLACES 65536
-// Shares do not overlap, so that what goes by itself, the oldest of all, goes of none: twice as many leave it nothing to do.
+// Each port evicts only connections of its own share. With twice as many entries, the map itself evicts none.
 #define MAX_CONNECTIONS (2 * MAX_PLACES)
 
 // IPv4 as ::ffff:a.b.c.d.
@@ -42,7 +42,7 @@ struct port_key {
 struct port {
 	__u8 mac[6];
 	__u16 checks;
-	// Of `places`, those of connections that were begun by who is at the port. As many from 0 on are of all others.
+	// The range of `places` for connections begun at this port. A range of the same size, from 0 on, is for all others.
 	__u32 first;
 	__u32 count;
 };
@@ -55,7 +55,7 @@ struct {
 	__type(value, struct port);
 } ports SEC(".maps");
 
-// What a port may send from.
+// An address from which a port may send.
 struct own_address {
 	__u32 generation;
 	__u32 port;
@@ -70,12 +70,12 @@ struct {
 	__type(value, __u32);
 } addresses SEC(".maps");
 
-// Seen from who is at the port: what it sends, and what it gets.
+// From the point of view of the host at the port: frames that it sends, and frames that it gets.
 enum direction { OUT, IN };
 
-// With whom a connection may be begun. A longer prefix has the services of the shorter ones around it in its own class.
+// A peer with which a connection may begin. The class of a prefix includes the services of wider prefixes.
 struct peer {
-	__u32 length; // with all that is before the address
+	__u32 length; // with all fields before the address
 	__u32 generation;
 	__u32 port;
 	__u16 direction;
@@ -108,7 +108,7 @@ struct {
 	__type(value, __u32);
 } services SEC(".maps");
 
-// Seconds without a frame until a connection is none any more. By the last bit of the generation.
+// Seconds without a frame after which a connection ends. By the last bit of the generation.
 enum phase { OPENING, ESTABLISHED, OTHER, PHASES };
 
 struct timeouts {
@@ -122,20 +122,20 @@ struct {
 	__type(value, struct timeouts);
 } timeouts SEC(".maps");
 
-// The same for both directions.
+// The key is the same for both directions.
 struct connection_key {
 	struct address own;
 	struct address peer;
 	__u32 port; // of the switch
-	__u16 own_port; // of TCP, UDP and SCTP; of an echo both are its number
+	__u16 own_port; // of TCP, UDP and SCTP; for an echo, both are its identifier
 	__u16 peer_port;
 	__u32 protocol;
 };
 
 struct connection {
-	__u64 last; // nanoseconds since the machine started
+	__u64 last; // nanoseconds since boot
 	__u64 packets[2]; // by direction
-	// One byte each: CPUs that set different ones are not in each other's way.
+	// One byte each, so that CPUs that set different ones do not conflict.
 	__u8 closed[2]; // FIN of TCP, by direction
 	__u8 reset; // RST of TCP
 	__u8 begun; // the direction of its first frame
@@ -149,7 +149,7 @@ struct {
 	__type(value, struct connection);
 } connections SEC(".maps");
 
-// What was begun, by its place.
+// Begun connections, by their place.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_PLACES);
@@ -160,8 +160,8 @@ struct {
 // User space reads these by number.
 enum outcome {
 	PASSED, // + direction
-	REFUSED = 2, // + direction: no rule, and of no connection
-	SPOOFED = 4, // of another's MAC or IP address
+	REFUSED = 2, // + direction: neither a rule nor a connection allows it
+	SPOOFED = 4, // from a MAC or IP address of another host
 	UNREADABLE, // neither ARP, IPv4 nor IPv6, cut short, or behind more extension headers than are read
 	OUTCOMES,
 };
@@ -171,7 +171,7 @@ struct counts {
 	__u64 bytes[OUTCOMES];
 };
 
-// By port; user space makes the entries.
+// By port. User space makes the entries.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 2 * MAX_PORTS);
@@ -179,14 +179,14 @@ struct {
 	__type(value, struct counts);
 } stats SEC(".maps");
 
-// User space's own: the rules as they were given. A rule's number lies behind its generation.
+// For user space only: the rules as text. The key is the generation, then the rule's number.
 struct rule_key {
 	__u32 generation;
 	__u32 number;
 };
 
 struct rule {
-	__u32 port; // the index that its interface had
+	__u32 port; // index of its interface at that time
 	char text[316];
 };
 
@@ -198,7 +198,7 @@ struct {
 	__type(value, struct rule);
 } rules SEC(".maps");
 
-// Also user space's own: who changes rules has the one entry in here.
+// For user space only: the process that changes rules holds the single entry.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Brings packets to pods past the host's network stack. At the node's interface and at the host's ends of the pods' veths,
-// a packet to a pod that is known goes into the pod's namespace at once; one of a pod to a network that is known goes out of
-// that network's interface. What is not known, or needs more than forwarding, goes to the stack as ever.
+// Forwards packets of pods past the host's network stack. At the node's interface and at the host's ends of the pods'
+// veths, a packet to a known pod is redirected into the pod's namespace; a packet of a pod to a known network is redirected
+// to that network's interface. Other packets, and those that need more than forwarding, go to the stack as before.
 //
-// At the node's interface there are two forms of it: at tcx, and at XDP, where a packet is a frame for which the kernel has not
-// made anything yet. XDP hands frames to the host's end of a pod's veth, whose other end has to take them.
+// At the node's interface there are two variants: at tcx, and at XDP, where a packet is a frame for which the kernel has
+// not allocated anything yet. XDP passes frames to the host's end of a pod's veth, whose other end must accept them.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -20,7 +20,7 @@
 #define MAX_NETWORKS 1024
 #define MAX_INTERFACES 131072
 
-// The next program's turn, and behind the last one the stack's.
+// Continues with the next program, and after the last one with the stack.
 #define NEXT (-1)
 
 // <sys/socket.h> needs a C library.
@@ -39,7 +39,7 @@ struct count {
 
 struct pod {
 	__u32 interface; // the host's end of its veth
-	__u32 origin; // user space's own: who said so
+	__u32 origin; // for user space only: the source of the entry
 	__u8 mac[ETH_ALEN];
 	__u8 host_mac[ETH_ALEN]; // of the host's end
 	struct count sent; // to the pod
@@ -73,10 +73,10 @@ struct {
 	__type(value, struct network);
 } networks SEC(".maps");
 
-// What XDP has to know of the host's interfaces, and cannot ask.
+// Data of the host's interfaces that XDP programs cannot query.
 struct interface {
 	__u8 mac[ETH_ALEN];
-	__u16 takes_frames; // who said that frames sent out of it arrive; 0: nobody
+	__u16 takes_frames; // the source of the information that sent frames arrive; 0: none
 };
 
 struct {
@@ -87,7 +87,7 @@ struct {
 	__type(value, struct interface);
 } interfaces SEC(".maps");
 
-// What became of packets. User space reads these slots by number.
+// Outcomes of packets. User space reads these slots by number.
 enum outcome {
 	TO_POD,
 	TO_NETWORK,
@@ -109,7 +109,7 @@ struct {
 	__type(value, struct count);
 } stats SEC(".maps");
 
-// Where packets come in.
+// Hooks at which packets arrive.
 enum side { NETWORK, NETWORK_XDP, POD };
 
 static __always_inline void add(struct count *count, __u64 bytes)
@@ -129,7 +129,7 @@ static __always_inline int finish(__u32 outcome, __u64 bytes, int verdict)
 	return verdict;
 }
 
-// What is read of a packet, and where its hop limit is.
+// Fields of a packet that are read, and the offset of its hop limit.
 struct header {
 	struct address source, destination;
 	__u8 family;
@@ -170,13 +170,13 @@ static __always_inline bool read(struct header *header, struct ethhdr *eth, void
 		__builtin_memcpy(&header->destination, &ip6->daddr, sizeof(header->destination));
 		header->family = AF_INET6;
 		header->hops = ip6->hop_limit;
-		// Nobody's on a wire, and another's in the maps.
+		// Mapped addresses do not occur on a wire, and stand for IPv4 addresses in the maps.
 		return !is_mapped(&header->source) && !is_mapped(&header->destination);
 	}
 	return false;
 }
 
-// What a router does to a packet. False if the packet is shorter than it was when it was read.
+// Changes a packet like a router does. Returns false if the packet is shorter than when it was read.
 static __always_inline bool pass_a_hop(struct ethhdr *eth, void *end, struct pod *pod)
 {
 	if ((void *)(eth + 1) > end)
@@ -187,7 +187,7 @@ static __always_inline bool pass_a_hop(struct ethhdr *eth, void *end, struct pod
 
 		if ((void *)(ip + 1) > end)
 			return false;
-		// The sum of the header's words is less by 1 in the upper half of one word (RFC 1624).
+		// Adds 1 to the checksum's upper byte, since the word with the TTL decreases by that (RFC 1624).
 		check = (__u32)ip->check + bpf_htons(0x0100);
 		ip->check = check + (check >= 0xffff);
 		ip->ttl--;
@@ -205,7 +205,7 @@ static __always_inline bool pass_a_hop(struct ethhdr *eth, void *end, struct pod
 	return true;
 }
 
-// The stack drops what claims to be from elsewhere (rp_filter), and is asked.
+// Returns whether the source is not behind this interface. The stack drops such packets (rp_filter), and gets them.
 static __always_inline bool is_foreign(__u32 came_in_by, struct address *source, enum side side)
 {
 	struct pod *pod = bpf_map_lookup_elem(&pods, source);
@@ -220,14 +220,14 @@ static __always_inline bool takes_frames(__u32 number)
 	return interface && interface->takes_frames;
 }
 
-// One of the two, or none.
+// At most one of pod and network is set.
 struct target {
 	struct pod *pod;
 	struct network *network;
 	struct bpf_redir_neigh hop; // towards the network; of family 0: the kernel has to look it up
 };
 
-// What is to become of a packet, without a change of it.
+// Decides about a packet without a change of it.
 static __always_inline enum outcome decide(void *ctx, const struct header *header, __u32 came_in_by, enum side side,
 					   struct target *target)
 {
@@ -237,7 +237,7 @@ static __always_inline enum outcome decide(void *ctx, const struct header *heade
 
 	target->pod = bpf_map_lookup_elem(&pods, &prefix.address);
 	if (!target->pod) {
-		// What comes from elsewhere and is for no pod is the node's own, or the stack's to forward or to refuse.
+		// A packet from another interface than a pod's and to no pod is left to the stack.
 		prefix.length = 8 * (sizeof(prefix) - sizeof(prefix.length));
 		target->network = side == POD ? bpf_map_lookup_elem(&networks, &prefix) : NULL;
 		if (!target->network)
@@ -255,8 +255,8 @@ static __always_inline enum outcome decide(void *ctx, const struct header *heade
 	return target->pod ? TO_POD : TO_NETWORK;
 }
 
-// The node's own addresses lie in its networks, and change: the stack's routes know them at any time. They know the next hop,
-// too, which the kernel then does not look up again.
+// Looks up the stack's routes, which always know the node's own addresses: those lie in its networks, and change.
+// The routes also give the next hop, so that the kernel need not look it up again.
 static __always_inline bool is_forwarded(struct __sk_buff *skb, const struct header *header, struct target *target)
 {
 	struct bpf_fib_lookup route = {};
@@ -275,7 +275,7 @@ static __always_inline bool is_forwarded(struct __sk_buff *skb, const struct hea
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return false;
 	if (target->network && route.ifindex == target->network->interface) {
-		// An address of IPv4 is the first word of either. Its next hop may be one of IPv6.
+		// An IPv4 address is the first word of either field. The next hop may be an IPv6 address.
 		target->hop.nh_family = route.family;
 		__builtin_memcpy(target->hop.ipv6_nh, route.ipv6_dst, sizeof(target->hop.ipv6_nh));
 	}
@@ -305,7 +305,7 @@ static __always_inline int forward(struct __sk_buff *skb, enum side side)
 	if (!target.network)
 		return finish(UNKNOWN, skb->len, NEXT);
 	add(&target.network->sent, skb->len);
-	// The kernel looks up the next hop's hardware address, and where routes lead elsewhere the next hop as well.
+	// The kernel looks up the next hop's hardware address and, if the route has a gateway, the next hop as well.
 	if (!target.hop.nh_family)
 		return finish(TO_NETWORK, skb->len, bpf_redirect_neigh(target.network->interface, NULL, 0, 0));
 	return finish(TO_NETWORK, skb->len,
@@ -324,7 +324,7 @@ int from_pod(struct __sk_buff *skb)
 	return forward(skb, POD);
 }
 
-// The frame is for the interface's own address, as far as user space has seen that.
+// Returns whether the frame is for the interface's own address, as user space last saw it.
 static __always_inline bool is_for_host(struct xdp_md *ctx, struct ethhdr *eth, void *end)
 {
 	__u32 number = ctx->ingress_ifindex;
@@ -361,7 +361,7 @@ int from_network_xdp(struct xdp_md *ctx)
 	return finish(TO_POD, length, bpf_redirect(target.pod->interface, 0));
 }
 
-// The kernel drops a frame that its interface does not take, and tells nobody but these trace points.
+// If an interface does not accept a frame, the kernel drops it; only these tracepoints report it.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct trace_event_raw_xdp_redirect_template {
 	int to_ifindex;
@@ -381,7 +381,7 @@ static __always_inline void count_dropped(__u32 interface, __u64 packets)
 		count->packets += packets;
 }
 
-// Before it is on its way: the interface is down, or takes no frames (Linux 6.3).
+// Before the transmission: the interface is down, or accepts no frames (Linux 6.3).
 SEC("tracepoint/xdp/xdp_redirect_err")
 int refused(struct trace_event_raw_xdp_redirect_template *event)
 {
@@ -389,7 +389,7 @@ int refused(struct trace_event_raw_xdp_redirect_template *event)
 	return 0;
 }
 
-// Later, several together: the queue of the pod's end is full, or it takes no frames (before 6.3).
+// In the transmission, several together: the queue of the pod's end is full, or it accepts no frames (before 6.3).
 SEC("tracepoint/xdp/xdp_devmap_xmit")
 int lost(struct trace_event_raw_xdp_devmap_xmit *event)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Counts what the CPUs run, by the stacks of kernel and user, as long as somebody takes a profile. Attached to cpu-clock at
-// 99 Hz on every CPU: not 100, so that it does not walk in step with what runs every 10 ms.
+// Samples the stacks of kernel and user space on all CPUs while a profile is being taken. Attached to cpu-clock at
+// 99 Hz on every CPU: at 100 Hz it would run in step with timers of 10 ms.
 #include <linux/bpf.h>
 #include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
@@ -13,7 +13,7 @@
 #define NO_STACK 0 // of a process without one, as kernel threads are in user space
 #define LOST_STACK 1
 
-// Who takes a profile of what, until when. It is not sampled after that time, whoever was killed in between.
+// The current profile. Sampling ends at `until`, even if the process that takes the profile was killed.
 struct lease {
 	__u64 until; // CLOCK_MONOTONIC, nanoseconds
 	__u64 expires; // the same; others may take the lease from then on. Only for user space
@@ -31,10 +31,10 @@ struct {
 } lease SEC(".maps");
 
 struct frames {
-	__u64 addresses[DEPTH]; // the innermost first; then zeroes
+	__u64 addresses[DEPTH]; // innermost first; then zeroes
 };
 
-// Stacks by their hash. Preallocated, as the kernel wants it where perf events sample.
+// Stacks by their hash. Preallocated, which the kernel requires for samples of perf events.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, STACKS);
@@ -63,9 +63,9 @@ struct {
 } counts SEC(".maps");
 
 enum counter {
-	SAMPLES, // counted, or lost for want of room
-	IDLE, // of CPUs with nothing to run
-	OTHERS, // of what the lease leaves out
+	SAMPLES, // counted, or lost in a full map
+	IDLE, // of idle CPUs
+	OTHERS, // of processes outside of the lease
 	LOST_STACKS, // counted without a stack: `stacks` was full
 	LOST_SAMPLES, // not counted: `counts` was full
 	COUNTERS,
@@ -78,7 +78,7 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-// 1,016 bytes are too many for the program's own stack. A CPU takes one sample at a time.
+// 1,016 bytes are too large for the stack of a program. A CPU takes one sample at a time.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -101,7 +101,7 @@ static __always_inline int is_meant(const struct lease *lease, __u32 tgid)
 	return !lease->cgroup || lease->cgroup == bpf_get_current_ancestor_cgroup_id((int)lease->level);
 }
 
-// Keeps a stack; its hash.
+// Stores a stack, and returns its hash.
 static __always_inline __u64 keep_stack(struct bpf_perf_event_data *ctx, struct frames *frames, __u64 flags)
 {
 	long length = bpf_get_stack(ctx, frames, sizeof(*frames), flags);
@@ -109,8 +109,8 @@ static __always_inline __u64 keep_stack(struct bpf_perf_event_data *ctx, struct 
 
 	if (length <= 0)
 		return NO_STACK;
-	// All of it, also what the kernel cleared behind a short stack: a loop that ends by `length` has more paths than the
-	// verifier of Linux 6.1 follows.
+	// Hash all entries, also those that the kernel cleared behind a short stack: a loop that ends at `length`
+	// has more paths than the verifier of Linux 6.1 follows.
 	for (__u32 i = 0; i < DEPTH; i++) {
 		hash = (hash ^ frames->addresses[i]) * 0x9e3779b97f4a7c15;
 		hash ^= hash >> 29;
@@ -119,7 +119,7 @@ static __always_inline __u64 keep_stack(struct bpf_perf_event_data *ctx, struct 
 		hash += LOST_STACK + 1;
 	if (bpf_map_lookup_elem(&stacks, &hash))
 		return hash;
-	// Another CPU may have put the same stack there since.
+	// Another CPU may have stored the same stack meanwhile.
 	if (bpf_map_update_elem(&stacks, &hash, frames, BPF_ANY)) {
 		count(LOST_STACKS);
 		return LOST_STACK;

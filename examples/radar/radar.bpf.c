@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The radar: tells user space who loads, attaches, pins and removes eBPF on the machine (docs/radar.md).
+// The radar: reports to user space which processes load, attach, pin and remove eBPF on the machine (docs/radar.md).
 //
-// The daemon loads these programs one by one and goes on without those whose function the kernel does not have. It says
-// at load which function `call_ended` is for, since that has another name on each architecture.
+// The daemon loads these programs one by one, and does without those whose function the kernel lacks. At the load
+// it names the function for `call_ended`, which has another name on each architecture.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -17,22 +17,22 @@
 #define NAME_LENGTH 16
 #define PATH_LENGTH 128
 
-// Kinds besides the commands of bpf(2), which have their own numbers.
+// Kinds other than the commands of bpf(2), which have their own numbers.
 #define XDP_BY_NETLINK 1000
 #define SOCKET 1002
 #define UNLINK 1003
 #define TC_FILTER 1004
 #define TC_FILTER_GONE 1005
 
-// Of a call that a program made: nobody tells what came of it. No error has this number.
+// Result of a call by a program, which no hook sees. No error has this number.
 #define RESULT_UNKNOWN (-4096)
 
-// What an event's descriptor leads to.
+// Kinds of objects behind an event's descriptor.
 #define OBJECT_PROGRAM 1
 #define OBJECT_MAP 2
 #define OBJECT_LINK 3
 
-// Of the kernel's types what is read here; the loader finds the places.
+// Kernel types with the fields that are read here; the loader finds their offsets.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -129,7 +129,7 @@ struct event {
 	char path[PATH_LENGTH];	// of a pin, cut
 };
 
-// Events that found the ring full, by who made them.
+// Key of counts of events that found the ring buffer full, by process.
 struct flood_key {
 	__u32 process;
 	__u32 user;
@@ -144,7 +144,7 @@ struct flood {
 	__u64 last;
 };
 
-// A call that goes on, by thread.
+// A running call, by thread.
 struct call {
 	__u32 command;
 	__u32 unused;
@@ -172,9 +172,9 @@ struct {
 	__type(value, struct flood);
 } floods SEC(".maps");
 
-// 0: all events. 1: those that found the ring full, which `floods` counts by process. 2: those for which there was no room
-// in `calls`, or that could not be read. 3 and 4 are the daemon's: what it told of 1, besides what `floods` has, and of 2.
-// A daemon that goes on with these programs begins there.
+// 0: all events. 1: events that found the ring full, which `floods` counts by process. 2: events without space in
+// `calls`, or that could not be read. 3 and 4 are the daemon's: reported events of 1, besides those in `floods`,
+// and of 2. The next daemon that uses these programs continues from there.
 #define SEEN 0
 #define RING_FULL 1
 #define MISSED 2
@@ -185,7 +185,7 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-// All zero, for ever: a call takes most of a program's stack.
+// Always zero: a call takes most of a program's stack.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -228,7 +228,7 @@ static __always_inline void tell(const struct event *event)
 	count_flood(event);
 }
 
-// Who: what every kernel tells.
+// Notes data of the caller that every kernel provides.
 static __always_inline void note_caller(struct event *event)
 {
 	__u64 ids = bpf_get_current_uid_gid();
@@ -242,7 +242,7 @@ static __always_inline void note_caller(struct event *event)
 	bpf_get_current_comm(event->command, sizeof(event->command));
 }
 
-// Who, and where: what is read by the kernel's types.
+// Notes data of caller and namespaces, read by the kernel's types.
 static __always_inline void note_task(struct event *event)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -262,8 +262,8 @@ static __always_inline void note_program(struct event *event, struct bpf_prog *p
 	bpf_core_read(event->name, sizeof(event->name), &more->name);
 }
 
-// What a descriptor of the process leads to. Another thread may have given the number to something else meanwhile: the
-// file says what it is, and the daemon compares.
+// Notes the object behind a descriptor of the process. Another thread may have reused the number meanwhile: the
+// file shows its kind, which the daemon compares.
 static __always_inline void note_descriptor(struct event *event, __s32 descriptor)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -342,7 +342,7 @@ static __always_inline void text(char *into, const void *place, bool of_kernel)
 		bpf_probe_read_user(into, NAME_LENGTH, place);
 }
 
-// What was asked for, of the kernel's copy of the arguments, which the process cannot change any more, or of its own.
+// Notes the request from the kernel's copy of the arguments, which cannot change any more, or from the process's.
 static __always_inline void note_request(struct event *event, __u32 command, union bpf_attr *attributes, bool of_kernel)
 {
 	__u64 address = 0;
@@ -414,14 +414,14 @@ static __always_inline struct call *begin(__u32 command)
 	return call;
 }
 
-// Answers with a descriptor of what was made.
+// Returns whether the result is the descriptor of a new object.
 static __always_inline bool makes(__u32 command)
 {
 	return command == BPF_PROG_LOAD || command == BPF_MAP_CREATE || command == BPF_LINK_CREATE ||
 	       command == BPF_RAW_TRACEPOINT_OPEN;
 }
 
-// What the call made, or else what it was about.
+// Notes the object that the call made, or otherwise the one that it named.
 static __always_inline void note_made(struct call *call, long result)
 {
 	__s32 descriptor = result >= 0 && makes(call->command) ? result : call->event.descriptor;
@@ -430,7 +430,7 @@ static __always_inline void note_made(struct call *call, long result)
 		note_descriptor(&call->event, descriptor);
 }
 
-// The kernel has copied the arguments of bpf(2), and asks whether the call may be made. Here without LSM "bpf", too.
+// The kernel has copied the arguments of bpf(2), and checks permission. Called even if no LSM "bpf" is active.
 SEC("fentry/security_bpf")
 int BPF_PROG(call_begun, int command, union bpf_attr *attributes, unsigned int size)
 {
@@ -450,10 +450,10 @@ int BPF_PROG(call_begun, int command, union bpf_attr *attributes, unsigned int s
 	note_caller(&call->event);
 	note_task(&call->event);
 	note_request(&call->event, command, attributes, true);
-	// Before the call: it may end what the descriptor leads to.
+	// Read it before the call, which may end the object.
 	if (call->event.descriptor >= 0)
 		note_descriptor(&call->event, call->event.descriptor);
-	// Made by a program that the process runs, of type "syscall": when it ends is seen by nobody.
+	// Called by a program of type "syscall" that the process runs: no hook sees its end.
 	if (is_inner) {
 		call->event.result = RESULT_UNKNOWN;
 		tell(&call->event);
@@ -461,7 +461,7 @@ int BPF_PROG(call_begun, int command, union bpf_attr *attributes, unsigned int s
 	return 0;
 }
 
-// The system call ends. The loader has it for the function of this architecture.
+// The system call ends. The loader sets the function of this architecture.
 SEC("fexit/__x64_sys_bpf")
 int BPF_PROG(call_ended, const void *registers, long result)
 {
@@ -492,7 +492,7 @@ struct system_call {
 	__u64 size;
 };
 
-// Where the kernel has no trampolines or no types of its own. The arguments are the process's, which may change them.
+// For kernels without trampolines or without BTF. The arguments are in the process's memory, which may change.
 SEC("tracepoint/syscalls/sys_enter_bpf")
 int traced_begun(struct system_call *context)
 {
@@ -516,7 +516,7 @@ static __always_inline struct call *traced(long result)
 
 	if (!call)
 		return 0;
-	// The kernel has read the arguments: they are in memory.
+	// The kernel has read the arguments, so that they are in memory.
 	note_request(&call->event, call->command, (union bpf_attr *)call->attributes, false);
 	call->event.result = result;
 	return call;
@@ -540,7 +540,7 @@ int traced_ended(struct system_call *context)
 	return 0;
 }
 
-// The same for a kernel with types of its own, by which descriptors are looked up.
+// The same for a kernel with BTF, by which descriptors are looked up.
 SEC("tracepoint/syscalls/sys_exit_bpf")
 int traced_ended_typed(struct system_call *context)
 {
@@ -554,9 +554,9 @@ int traced_ended_typed(struct system_call *context)
 	return 0;
 }
 
-// What is done without bpf(2).
+// Changes without bpf(2).
 
-// XDP by netlink. A descriptor of -1 takes off what is there.
+// XDP by netlink. A descriptor of -1 removes the attached program.
 SEC("fexit/dev_change_xdp_fd")
 int BPF_PROG(xdp_by_netlink, struct net_device *device, void *acknowledgement, int descriptor, int expected,
 	     unsigned int flags, int result)
@@ -591,7 +591,7 @@ int BPF_PROG(socket_program, unsigned int descriptor, void *socket, int result)
 	return 0;
 }
 
-// A pin is removed. One half of `path` is the name of its folder, the other its own.
+// A pin is removed. The first half of `path` is the name of its folder, the second half its own name.
 SEC("fexit/security_inode_unlink")
 int BPF_PROG(unlinked, struct inode *folder, struct dentry *entry, int result)
 {
@@ -612,7 +612,7 @@ int BPF_PROG(unlinked, struct inode *folder, struct dentry *entry, int result)
 	return 0;
 }
 
-// A request to make, change or remove a filter of traffic control: struct nlmsghdr, struct tcmsg, then attributes.
+// A request to make, change or remove a traffic control filter: struct nlmsghdr, struct tcmsg, then attributes.
 struct filter_request {
 	__u32 length;
 	__u16 type;
@@ -636,7 +636,7 @@ struct attribute {
 #define TCA_KIND 1
 #define KINDS 4
 
-// True for a filter of kind "bpf", and for one of no kind.
+// Returns true for a filter of kind "bpf", and for one without a kind.
 static __always_inline bool is_bpf_filter(void *request, __u32 length)
 {
 	__u32 place = sizeof(struct filter_request);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Carries local TCP from socket to socket. Both ends of a connection within one network namespace are put into a map as
-// soon as they are established; what one end sends is put into the receive queue of the other, past TCP and IP. Whatever
-// cannot go that way goes as it always did.
+// Moves local TCP data from socket to socket. Both ends of a connection within one network namespace are put into a
+// map as soon as they are established; data that one end sends is put into the receive queue of the other, past TCP
+// and IP. Data that cannot take this path goes over TCP as before.
 //
-// The receiver reads what came socket to socket before what came over TCP. So a direction in which anything went over TCP
-// stays with TCP to its end: nothing can overtake. The other way round the order is right.
+// The receiver reads data that came from socket to socket before data that came over TCP. A direction that has used TCP
+// therefore stays with TCP to its end, so that no data is reordered. A change from the shortcut to TCP keeps the order.
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
@@ -15,10 +15,10 @@
 #define AF_INET 2
 #define MAX_SOCKETS 65536
 
-// Bytes that wait to be read from one socket, at most. `load --global queue_limit=…` sets another number.
+// Maximum number of unread bytes of a socket. `load --global queue_limit=…` sets another number.
 const volatile __s32 queue_limit = 16 << 20;
 
-// One end. Pods may have the same addresses: the namespace tells them apart.
+// One end of a connection. Pods may have the same addresses: the namespace distinguishes them.
 struct end {
 	__u64 namespace; // its cookie
 	struct in6 {
@@ -34,7 +34,7 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-// What user space says about ports; about those that are not in here, port 0 decides.
+// User space's rules for ports; port 0 has the rule for ports without an entry.
 enum rule { DENY, ALLOW };
 
 struct {
@@ -47,9 +47,9 @@ struct {
 
 // User space reads these slots by number.
 enum outcome {
-	SHORTCUT, // socket to socket
-	NO_PEER, // the other end is not here, or not yet, or no longer
-	DENIED, // a port's rule
+	SHORTCUT, // moved from socket to socket
+	NO_PEER, // the other end is not in the map, or not yet, or no longer
+	DENIED, // by the rule of a port
 	AFTER_TCP, // TCP has carried something in this direction before
 	QUEUE_FULL, // the other end does not read
 	ERRORS, // refused by the map: sockets, without bytes
@@ -69,7 +69,7 @@ struct {
 	__type(value, struct count);
 } stats SEC(".maps");
 
-// What is looked at of the kernel's own structures.
+// The fields of the kernel's structures that are read here.
 struct sock {
 	struct {
 		struct {
@@ -110,8 +110,8 @@ static __always_inline struct in6 mapped(__be32 address)
 	return (struct in6){ { 0, 0, bpf_htonl(0xffff), address } };
 }
 
-// Both contexts have fields of the same names. The kernel keeps the remote port in the upper half. Volatile: clang would
-// otherwise choose an address and then read, which the verifier refuses of a context.
+// Both contexts have fields of the same names. The kernel keeps the remote port in the upper half. Volatile:
+// otherwise clang would select an address and then read it, which the verifier refuses for a context.
 #define FIELD(field) (*(volatile __u32 *)&(field))
 #define END_OF(ctx)                                                                                                  \
 	({                                                                                                           \
@@ -129,7 +129,7 @@ static __always_inline struct in6 mapped(__be32 address)
 		end;                                                                                                 \
 	})
 
-// A rule may name either port of a connection: the service's, or that of who asks. What differs from the rest decides.
+// A rule may name either port of a connection, the service's or the client's. One that differs from the rest decides.
 static __always_inline bool allowed(__u32 one, __u32 other)
 {
 	__u32 rest = 0;
@@ -155,24 +155,24 @@ int remember(struct bpf_sock_ops *ctx)
 	if (!allowed(end.local_port, end.remote_port))
 		return 1;
 	tcp = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
-	// MPTCP moves messages among its connections itself.
+	// MPTCP itself moves messages between its connections.
 	if (tcp && bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp)
 		return 1;
 	count(bpf_sock_hash_update(ctx, &sockets, &end, BPF_ANY) ? ERRORS : SOCKETS, 0);
 	return 1;
 }
 
-// What says that a message may go to the socket that was found, or why not.
+// Returns whether a message may go to the socket that was found, or the reason why not.
 static __always_inline enum outcome judge(struct tcp_sock *from, struct sock *to)
 {
 	struct sock *sock = bpf_rdonly_cast(to, bpf_core_type_id_kernel(struct sock));
 	struct tcp_sock *tcp = bpf_rdonly_cast(to, bpf_core_type_id_kernel(struct tcp_sock));
 
-	// What was written over TCP is what was read: nothing. It also says that these are the ends of one connection: their
-	// numbers began alike.
+	// All data written over TCP was read: there was none. The comparison also shows that these are the ends of
+	// one connection, whose sequence numbers began alike.
 	if (tcp->copied_seq != from->write_seq || tcp->inet_conn.icsk_ulp_ops)
 		return AFTER_TCP;
-	// The kernel does not slow the sender down. TCP, which goes on, does.
+	// The kernel does not slow the sender down on this path. TCP, which is used instead, does.
 	if (sock->sk_backlog.rmem_alloc.counter > queue_limit)
 		return QUEUE_FULL;
 	return SHORTCUT;
@@ -198,7 +198,7 @@ static __always_inline enum outcome choose(struct sk_msg_md *ctx)
 	if (bpf_msg_redirect_hash(ctx, &sockets, &peer, BPF_F_INGRESS) != SK_PASS)
 		return NO_PEER;
 	outcome = judge(tcp, ((struct sk_msg *)bpf_cast_to_kern_ctx(ctx))->sk_redir);
-	// What was redirected cannot be taken back, but can be sent by its own socket instead.
+	// A redirect cannot be undone, but its own socket can be set as the target instead.
 	if (outcome != SHORTCUT && bpf_msg_redirect_hash(ctx, &sockets, &own, 0) != SK_PASS)
 		return ERRORS;
 	return outcome;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// A stateful filter at the ports of a bridge. `switch_port_out` sees what comes from a port: it has to be of the port's own
-// MAC and IP addresses. `switch_port_in` sees what the bridge sends to a port. In both directions frames of a connection
-// that is there pass, and a rule of the port says which ones may be begun.
+// A stateful filter at the ports of a bridge. `switch_port_out` sees frames from a port, which must have the port's
+// own MAC and IP addresses. `switch_port_in` sees frames that the bridge sends to a port. In both directions,
+// frames of existing connections pass, and the port's rules decide which connections may begin.
 //
-// Seen from the interface at the bridge, what comes from the port is ingress, and what goes there is egress.
+// At the interface of the bridge, frames from the port are ingress, and frames to it are egress.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -20,7 +20,7 @@
 
 #define IP_OFFSET 0x1fff
 #define IP6_OFFSET 0xfff8
-// More than hosts send.
+// More extension headers than hosts send.
 #define MAX_EXTENSIONS 8
 #define SECOND 1000000000ULL
 #define DHCP_SERVER 67
@@ -57,11 +57,11 @@ struct arp {
 struct icmp {
 	__u8 type, code;
 	__be16 checksum;
-	__be16 number; // of an echo
+	__be16 number; // identifier of an echo
 	__be16 sequence;
 };
 
-// What extension headers of IPv6 begin with.
+// Common beginning of IPv6 extension headers.
 struct extension {
 	__u8 next;
 	__u8 length; // in units of eight bytes, without the first
@@ -76,7 +76,7 @@ struct packet {
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 icmp_type;
-	bool fragment; // of IPv6 alone
+	bool fragment; // IPv6 only
 	bool later_fragment;
 };
 
@@ -115,7 +115,7 @@ static __always_inline bool is_echo(const struct packet *packet)
 	       packet->icmp_type == (packet->version == 4 ? ICMP_ECHOREPLY : ICMPV6_ECHO_REPLY);
 }
 
-// It has the beginning of the packet that it is about in it.
+// An ICMP error contains the beginning of the packet that caused it.
 static __always_inline bool is_icmp_error(const struct packet *packet)
 {
 	if (packet->version == 6)
@@ -130,8 +130,8 @@ static __always_inline bool is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-// Any host may put extension headers before what a rule or a check is about. False if there is no end of them: nobody knows
-// what such a packet is then. What IPsec wraps (AH, ESP) stays closed: only hosts that share a key take it.
+// Skips extension headers, which any host may put before the header that rules and checks are about. Returns false
+// if there are too many. Packets of IPsec (AH, ESP) are not opened: only hosts that share a key accept them.
 static __always_inline bool look_behind_extensions(struct __sk_buff *skb, struct packet *packet)
 {
 	struct extension header;
@@ -146,7 +146,7 @@ static __always_inline bool look_behind_extensions(struct __sk_buff *skb, struct
 		packet->protocol = header.next;
 		packet->at += fragment ? 8 : 8 * (1 + header.length);
 		packet->fragment |= fragment;
-		// What follows is the middle of something.
+		// The rest of the packet is the middle of another header or of data.
 		if (fragment && (header.offset & bpf_htons(IP6_OFFSET))) {
 			packet->later_fragment = true;
 			return true;
@@ -155,7 +155,7 @@ static __always_inline bool look_behind_extensions(struct __sk_buff *skb, struct
 	return !is_extension(packet->protocol);
 }
 
-// IP, and ports or what takes their place. False if the packet is cut short, or these are not found.
+// Reads IP, and ports or their equivalents. Returns false if the packet is cut short, or if they are not found.
 static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __u32 at, __u16 version)
 {
 	__be16 ports[2];
@@ -216,7 +216,7 @@ static __always_inline bool is_unspecified(const struct address *address)
 	       (!address->word[2] || address->word[2] == bpf_htonl(0xffff));
 }
 
-// Who has no address yet asks for one, or whether it is free.
+// A host without an address requests one, or asks whether an address is free.
 static __always_inline bool may_be_without_address(const struct packet *packet)
 {
 	if (packet->version == 4)
@@ -232,7 +232,7 @@ static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
 	       one[4] == other[4] && one[5] == other[5];
 }
 
-// ARP that says something of others is spoofed as well.
+// ARP with another host's address as sender is spoofed as well.
 static __always_inline bool is_spoofed_arp(struct __sk_buff *skb, __u32 generation, const struct port *port)
 {
 	struct address sender;
@@ -243,7 +243,7 @@ static __always_inline bool is_spoofed_arp(struct __sk_buff *skb, __u32 generati
 	if ((port->checks & CHECK_MAC) && !same_mac(arp.sender_mac, port->mac))
 		return true;
 	map_v4(&sender, arp.sender);
-	// 0.0.0.0 asks whether an address is free.
+	// The sender 0.0.0.0 asks whether an address is free.
 	return (port->checks & CHECK_ADDRESS) && arp.sender && !is_own(generation, skb->ifindex, &sender);
 }
 
@@ -260,10 +260,10 @@ static __always_inline bool is_spoofed(struct __sk_buff *skb, __u32 generation, 
 		return true;
 	if (packet->version == 4 || !is_icmp(packet) || packet->icmp_type != ND_NEIGHBOUR_ADVERTISEMENT)
 		return false;
-	// No host sends one in fragments, or listens to such (RFC 6980): the rest could say something else.
+	// No host sends neighbour discovery in fragments, or accepts it (RFC 6980): the rest could have other contents.
 	if (packet->fragment)
 		return true;
-	// Whose MAC address it tells is behind the header of ICMP.
+	// The target address is behind the ICMP header.
 	if (bpf_skb_load_bytes(skb, packet->at + sizeof(struct icmp), &target, sizeof(target)))
 		return true;
 	return !is_own(generation, skb->ifindex, &target);
@@ -279,7 +279,7 @@ static __always_inline void fill_key(struct connection_key *key, __u32 port, con
 	key->protocol = packet->protocol;
 }
 
-// Both have said that they are done, or one that there is nothing.
+// Returns whether both ends have sent FIN, or one has sent RST.
 static __always_inline bool has_ended(const struct connection *connection)
 {
 	return connection->reset || (connection->closed[OUT] && connection->closed[IN]);
@@ -308,7 +308,7 @@ static __always_inline void note(struct connection *connection, const struct pac
 		connection->reset = 1;
 }
 
-// Whether the packet is of a connection that is there.
+// Returns whether the packet belongs to an existing connection.
 static __always_inline bool goes_on(const struct connection_key *key, const struct packet *packet,
 				    enum direction direction, __u32 generation)
 {
@@ -320,7 +320,7 @@ static __always_inline bool goes_on(const struct connection_key *key, const stru
 	now = bpf_ktime_get_boot_ns();
 	if (is_over(connection, packet->protocol, generation, now))
 		return false;
-	// Ports are used again: that is another connection, for the rules to judge.
+	// Ports are reused: rules must judge the new connection.
 	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && has_ended(connection))
 		return false;
 	connection->last = now;
@@ -329,7 +329,7 @@ static __always_inline bool goes_on(const struct connection_key *key, const stru
 	return true;
 }
 
-// An error about a packet of a connection: that went the other way.
+// Returns whether the packet is an error about a packet of a connection in the other direction.
 static __always_inline bool is_related(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
 				       __u32 generation)
 {
@@ -353,15 +353,15 @@ static __always_inline bool allows(__u32 generation, __u32 class, const struct p
 	key.protocol = packet->protocol;
 	if (bpf_map_lookup_elem(&services, &key))
 		return true;
-	// The number of an echo is no port.
+	// The identifier of an echo is not a port.
 	key.port = is_icmp(packet) ? 0 : packet->destination_port;
 	return key.port && bpf_map_lookup_elem(&services, &key);
 }
 
 #define LOOKED_AT 8
 
-// Gives a connection a place among those of who began it: of some that are looked at the one whose connection is over, or was
-// silent longest. That one goes. So nobody has more than a share, and who begins many loses their own.
+// Gives a connection a place in the share of its port: of some places, the one whose connection has ended, or was
+// silent longest, and is evicted. No port has more than its share: a host that begins many connections loses its own.
 static __always_inline void give_place(struct __sk_buff *skb, const struct port *port, const struct connection_key *key,
 				       enum direction direction, __u32 generation, __u64 now)
 {
@@ -400,7 +400,7 @@ static __always_inline void give_place(struct __sk_buff *skb, const struct port 
 	*place = *key;
 }
 
-// Whether the packet may begin a connection, or pass by itself.
+// Returns whether the packet may begin a connection, or pass without one.
 static __always_inline bool may_begin(struct __sk_buff *skb, const struct port *port, const struct packet *packet,
 				      enum direction direction, __u32 generation, const struct connection_key *key)
 {
@@ -408,7 +408,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct port *
 	struct peer peer = {};
 	__u32 *class;
 
-	// An answer to nothing, or the middle of a connection.
+	// An answer without a request, or the middle of a connection.
 	if (packet->protocol == IPPROTO_TCP && !packet->later_fragment &&
 	    (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
 		return false;
@@ -423,7 +423,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct port *
 	class = bpf_map_lookup_elem(&peers, &peer);
 	if (!class || !allows(generation, *class, packet))
 		return false;
-	// Other messages of ICMP have no answer; later fragments do not say of which connection they are.
+	// Other ICMP messages have no answer; later fragments do not show their connection.
 	if ((is_icmp(packet) && !is_echo_request(packet)) || packet->later_fragment)
 		return true;
 	connection.last = bpf_ktime_get_boot_ns();
@@ -433,7 +433,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct port *
 	return true;
 }
 
-// Neighbours find each other without rules. Who says that it is a router needs one to say so.
+// Neighbours find each other without rules. A router's advertisements require a rule.
 static __always_inline bool is_neighbour_discovery(const struct packet *packet, enum direction direction)
 {
 	if (packet->version != 6 || !is_icmp(packet) || packet->fragment)
@@ -462,7 +462,7 @@ static __always_inline int judge(struct __sk_buff *skb, enum direction direction
 	port = bpf_map_lookup_elem(&ports, &port_key);
 	if (!port) // no rule is about it
 		return TC_ACT_UNSPEC;
-	// A tag would make it a frame of another network.
+	// With a tag, it would be a frame of another network.
 	if (skb->vlan_present || bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
 		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
 	if (direction == OUT && (port->checks & CHECK_MAC) && !same_mac(ethernet.h_source, port->mac))
@@ -476,7 +476,7 @@ static __always_inline int judge(struct __sk_buff *skb, enum direction direction
 		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
 	if (!read_packet(skb, &packet, ETH_HLEN, ethernet.h_proto == bpf_htons(ETH_P_IP) ? 4 : 6))
 		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
-	// Behind ports, sequence number, acknowledgement and offset.
+	// The flags are behind ports, sequence number, acknowledgement and offset.
 	if (packet.protocol == IPPROTO_TCP && !packet.later_fragment &&
 	    bpf_skb_load_bytes(skb, packet.at + 13, &packet.tcp_flags, 1))
 		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);

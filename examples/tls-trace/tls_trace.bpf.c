@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Tells user space what programs read and write through OpenSSL and Go's crypto/tls, before it is encrypted and after it was
-// decrypted: by process and cgroup, and of each call the beginning alone.
+// Reports data that programs read and write through OpenSSL and Go's crypto/tls, before it is encrypted and after
+// it is decrypted: by process and cgroup, and only the beginning of each call's data.
 //
-// The `enter` programs remember where a call's bytes are; the `leave` programs know how many there were. Which function of
-// OpenSSL is which: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the length to
-// where their fourth argument says.
+// The `enter` programs record the address of a call's data; the `leave` programs know its length. The functions of
+// OpenSSL differ: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the
+// length to the address in their fourth argument.
 //
 // The `go_` programs are for (*Conn).Read and (*Conn).Write. A return probe would change return addresses, which Go reads
-// when it moves a stack: go_enter is at the function, and the two others at each of its return instructions.
+// when it moves a stack. Therefore go_enter is at the function, and the two others are at each of its return instructions.
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>
@@ -19,17 +19,17 @@
 #define PIECE 1024
 #define MAX_PIECES 4
 
-// Bytes of a call that are shown; more than 4096 is 4096. `load --global sample_bytes=…` sets another number.
+// Bytes of a call that are reported, at most 4096. `load --global sample_bytes=…` sets another number.
 const volatile __u32 sample_bytes = MAX_PIECES * PIECE;
 
-// What a thread is in the middle of.
+// A running call of a thread.
 struct call {
 	__u64 connection; // the address of its SSL structure
 	__u64 bytes;
-	__u64 length; // where the length will be, or 0: it will be returned
+	__u64 length; // address of the length, or 0 if it is returned
 };
 
-// A call that never returns, for its thread ended, goes when there is need of room.
+// A call that never returns, because its thread ended, is evicted when the table is full.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_CALLS);
@@ -37,8 +37,8 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-// A call of a goroutine, which its thread may leave for another one. A connection within a connection is a call within a
-// call: they differ in their depth, which is the same at both ends, also if the stack moves in between.
+// A call of a goroutine, which may continue on another thread. A connection within a connection makes a call within
+// a call: they differ in their depth, which is the same at both ends, even if the stack moves in between.
 struct go_call_key {
 	__u64 goroutine;
 	__u64 depth; // bytes between the stack's top and the return address
@@ -60,7 +60,7 @@ struct {
 
 enum direction { READ, WRITE };
 
-// User space parses this by hand, in the machine's byte order. Of a call there are as many as its sample needs, in order.
+// User space parses this by hand, in the machine's byte order. A call has as many pieces as its sample needs, in order.
 struct piece {
 	__u64 time; // nanoseconds since boot, when the call returned
 	__u64 cgroup; // id of the task's cgroup
@@ -81,7 +81,7 @@ struct {
 	__type(value, struct piece);
 } pieces SEC(".maps");
 
-// Pieces that found the ring full.
+// Counts pieces that found the ring buffer full.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -120,7 +120,7 @@ int BPF_KPROBE(enter_ex, void *connection, void *bytes, unsigned long wanted, vo
 	return 0;
 }
 
-// False if there was no room.
+// Returns false if the ring buffer was full.
 static __always_inline int send_piece(struct call *call, __u64 task, __u32 direction, __u64 total, __u32 offset,
 				      __u32 sample)
 {
@@ -131,7 +131,7 @@ static __always_inline int send_piece(struct call *call, __u64 task, __u32 direc
 		lose();
 		return 0;
 	}
-	// Otherwise clang compares something else, and the verifier does not learn how long it is.
+	// Otherwise clang compares another value, and the verifier does not learn the bound of the length.
 	barrier_var(length);
 	if (length > PIECE)
 		length = PIECE;
@@ -146,7 +146,7 @@ static __always_inline int send_piece(struct call *call, __u64 task, __u32 direc
 	piece->offset = offset;
 	piece->last = offset + length == sample;
 	bpf_get_current_comm(piece->comm, sizeof(piece->comm));
-	// The page may be one that is not in memory: then there is a piece without bytes.
+	// The page may not be in memory: the piece then has no bytes.
 	piece->length = bpf_probe_read_user(piece->bytes, length, (void *)call->bytes + offset) ? 0 : length;
 	bpf_ringbuf_submit(piece, 0);
 	return 1;
@@ -154,7 +154,7 @@ static __always_inline int send_piece(struct call *call, __u64 task, __u32 direc
 
 static __always_inline void send_sample(struct call *call, __u64 task, enum direction direction, __u64 total)
 {
-	// A call whose last piece is not sent has no end for who reads.
+	// Readers would see no end of a call whose last piece is not sent.
 	__u32 most = sample_bytes < MAX_PIECES * PIECE ? sample_bytes : MAX_PIECES * PIECE;
 	__u32 sample = total < most ? total : most;
 
@@ -197,8 +197,8 @@ int leave_write(struct pt_regs *ctx)
 	return send(ctx, WRITE);
 }
 
-// Where Go has what (since Go 1.17; on arm64 since 1.18): receiver, beginning of the slice, and goroutine. A result is where
-// the receiver was.
+// Registers of Go (since Go 1.17; on arm64 since 1.18): receiver, beginning of the slice, and goroutine. A result
+// is in the receiver's register.
 #if defined(__TARGET_ARCH_arm64)
 #define GO_RECEIVER(ctx) (__PT_REGS_CAST(ctx)->regs[0])
 #define GO_BYTES(ctx) (__PT_REGS_CAST(ctx)->regs[1])
@@ -209,7 +209,7 @@ int leave_write(struct pt_regs *ctx)
 #define GO_GOROUTINE(ctx) (__PT_REGS_CAST(ctx)->r14)
 #endif
 
-// What a goroutine begins with.
+// Beginning of Go's structure of a goroutine.
 struct go_stack {
 	__u64 bottom, top;
 };
@@ -224,7 +224,7 @@ static __always_inline int find_go_call(struct pt_regs *ctx, struct go_stack *st
 	return 1;
 }
 
-// Where the stack has no room, the function makes some and begins again: then it is remembered anew.
+// If the stack is full, the function enlarges it and begins again: the call is then recorded again.
 SEC("uprobe")
 int go_enter(struct pt_regs *ctx)
 {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Sees programs start, files open, connections begin and privileges change, and does what rules say: tells user space,
+// Sees starts of programs, opened files, connections and changes of privileges, and acts by rules: reports to user space,
 // kills the process, or forbids the call.
 //
 // A rule is a bit. User space compiles rules to tables in which a value (a path, an address, a user) leads to the rules
-// that it satisfies; what satisfies every condition is the AND over them. So the number of rules, up to 64, does not
-// matter to a process. Every key begins with a generation: programs use the one that `active` names, user space fills
-// the other and then changes `active`, one word.
+// whose condition it satisfies; the AND over all conditions has the rules that match. The number of rules, up to
+// 64, is therefore irrelevant for the cost. Every key begins with a generation: programs use the one that `active`
+// names, user space fills the other and then changes `active`, a single word.
 //
-// The watch_ programs see at trace points, and can kill. The guard_ programs (BPF LSM) forbid, where a manifest has them.
+// The watch_ programs are at tracepoints, and can kill. The guard_ programs (BPF LSM) forbid calls, if a manifest has them.
 #include "datagram.h"
 #include "file_path.h"
 #include "opened_file.h"
@@ -23,16 +23,16 @@
 
 enum event_kind { EXEC, OPEN, OPEN_TO_WRITE, CONNECT, PRIVILEGES, EVENT_KINDS };
 
-// What rules can ask for. The first ones are in `values`, the last two in tries.
+// Conditions of rules. The first ones are looked up in `values`, the last two in tries.
 enum condition { COMM, PARENT, UID, CGROUP, PORT, PROTOCOL, NEW_UID, GAINS, DESTINATION, PATH, CONDITIONS };
 
-// Half the lookups of an event would be in vain: `asking` says which rules have a condition at all.
+// `asking` has the rules with a condition, which saves half of an event's lookups.
 struct set {
 	__u64 of_event[EVENT_KINDS];
 	__u64 kill;
 	__u64 forbid;
 	__u64 asking[CONDITIONS];
-	__u64 otherwise[CONDITIONS]; // the rules that a value satisfies which is in no table
+	__u64 otherwise[CONDITIONS]; // rules for a value that is in no table
 };
 
 struct {
@@ -42,7 +42,7 @@ struct {
 	__type(value, struct set);
 } sets SEC(".maps");
 
-// The revision of the rules in force; bit 0 is their generation.
+// Revision of the rules in force; bit 0 is their generation.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -50,7 +50,7 @@ struct {
 	__type(value, __u64);
 } active SEC(".maps");
 
-// 0: shadow. Rules kill and forbid only with 1.
+// 0: shadow. Only with 1, rules kill and forbid.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -72,7 +72,7 @@ struct {
 	__type(value, __u64);
 } values SEC(".maps");
 
-// A path with its final zero is a whole path; without it, the beginning of some.
+// A path with its final zero is a complete path; without it, it is a prefix.
 #define PATH_LENGTH 252
 
 struct path_text {
@@ -93,7 +93,7 @@ struct {
 	__type(value, __u64);
 } paths SEC(".maps");
 
-// IPv4 addresses are those of IPv6 that stand for them: ::ffff:192.0.2.1.
+// IPv4 addresses are mapped to IPv6: ::ffff:192.0.2.1.
 struct address_prefix {
 	__u32 bits;
 	__u32 generation;
@@ -108,7 +108,7 @@ struct {
 	__type(value, __u64);
 } destinations SEC(".maps");
 
-// User space's own: the rules' names and actions, 64 a generation, and who replaces them.
+// For user space only: names and actions of rules, 64 per generation, and the process that replaces them.
 struct name {
 	char text[64];
 };
@@ -128,7 +128,7 @@ struct {
 	__type(value, __u64);
 } writer SEC(".maps");
 
-// How often each rule has matched, 64 a generation, also when its event was lost.
+// Number of matches of each rule, 64 per generation, including those whose event was lost.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 128);
@@ -136,7 +136,7 @@ struct {
 	__type(value, __u64);
 } matches SEC(".maps");
 
-// What has been done. User space reads these slots by number.
+// Counters of actions. User space reads these slots by number.
 enum deed { SEEN, MATCHED, KILLED, NOT_KILLED, FORBIDDEN, UNNAMED, UNDECIDED, DEEDS };
 
 struct {
@@ -154,7 +154,7 @@ struct {
 struct event {
 	struct process process;
 	__u64 revision;
-	__u64 rules; // those that matched
+	__u64 rules; // matching rules
 	__u64 gains; // capabilities
 	__u32 new_uid;
 	__u16 port;
@@ -163,7 +163,7 @@ struct event {
 	struct in6_addr address;
 	__u32 protocol; // of CONNECT
 	struct path_text path;
-	struct path_text given; // of EXEC: as execve was told
+	struct path_text given; // of EXEC: the argument of execve
 };
 
 struct {
@@ -172,7 +172,7 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
-// Events that found the ring full.
+// Counts events that found the ring buffer full.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -180,7 +180,7 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-// What a thread was before a call that may change it.
+// Privileges of a thread before a call that may change them.
 struct privileges {
 	__u64 capabilities;
 	__u32 uid;
@@ -194,12 +194,12 @@ struct {
 	__type(value, struct privileges);
 } before SEC(".maps");
 
-// What one event needs; too much for the stack. The kernel runs a program at a trace point once at a time on a CPU, and
-// each has a place of its own. It may preempt a guard, and run that of another task: guards have several moments a CPU, and
-// where those are taken they borrow one of all CPUs.
+// Data of one event, too large for the stack. On a CPU, the kernel runs a program at a tracepoint once at a time,
+// so each has one entry. It may preempt a guard and run another task's guard: guards have several entries per CPU,
+// and if those are in use, borrow one from a table of all CPUs.
 struct moment {
-	__u32 users; // who claims it; 1 while it is a guard's
-	__u32 borrower; // the thread whose it is, if it is borrowed
+	__u32 users; // number of claims; 1 while a guard has it
+	__u32 borrower; // the thread that has borrowed it, or 0
 	struct process process;
 	__u64 revision;
 	__u64 gains;
@@ -243,7 +243,7 @@ struct {
 	__type(value, struct moment);
 } borrowed SEC(".maps");
 
-// What a borrowed one is before.
+// Initial contents of a borrowed entry.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -260,7 +260,7 @@ struct msghdr {
 };
 #pragma clang attribute pop
 
-// Set by the manifest that has the guard_ programs: exec rules that forbid are theirs then.
+// Set by the manifest with the guard_ programs, which then evaluate the exec rules that forbid.
 const volatile __u8 guarded = 0;
 
 static __always_inline void count(void *map, __u32 slot)
@@ -297,8 +297,8 @@ static __always_inline struct moment *borrow_moment(void)
 	return moment;
 }
 
-// A guard's moment is its own as long as it is the only one that has added itself. Two that add themselves at once may both
-// go on to the next one, and never both stay.
+// A guard has an entry if it is the only one that has added itself. If two add themselves at once, both may
+// continue with the next entry, but never both get this one.
 static __always_inline struct moment *take_moment(enum place place)
 {
 	__u32 at = place;
@@ -328,13 +328,13 @@ static __always_inline void leave_moment(struct moment *moment)
 		bpf_map_delete_elem(&borrowed, &borrower);
 		return;
 	}
-	// What was read of it was read before.
+	// All reads of the entry are before this point.
 	asm volatile("" ::: "memory");
 	__sync_fetch_and_add(&moment->users, -1);
 }
 
-// What there is to consider, if there are rules for such an event: the rest of it is for the caller to fill in. With rules and
-// without a moment nobody can say whether they hold.
+// Begins an event, if there are rules for its kind; the caller fills in the rest. Sets `rules` without returning an
+// entry if none is free: the rules can then not be evaluated.
 static __always_inline struct moment *begin(enum place place, enum event_kind kind, __u64 *rules, struct set **set)
 {
 	__u32 zero = 0, generation;
@@ -391,13 +391,13 @@ static __always_inline __u64 by_name(struct moment *moment, struct set *set, enu
 {
 	struct value value = { .generation = moment->path.generation, .condition = condition };
 
-	// Behind a name's end there may be the rest of a longer one.
+	// Behind the end of a name, there may be the rest of a longer one.
 	if (bpf_probe_read_kernel_str(value.data, sizeof(value.data), name) < 0)
 		return 0;
 	return found(set, condition, bpf_map_lookup_elem(&values, &value));
 }
 
-// The nearest group that rules know decides: user space has put into it what they say of the groups around it.
+// The nearest cgroup in the table decides: user space has included the rules of the cgroups above it.
 static __always_inline __u64 by_group(struct moment *moment, struct set *set)
 {
 	for (int level = MAX_LEVELS; level > 0; level--) {
@@ -414,7 +414,7 @@ static __always_inline __u64 by_group(struct moment *moment, struct set *set)
 	return set->otherwise[CGROUP];
 }
 
-// Any of them will do.
+// A rule matches if any of its capabilities was gained.
 static __always_inline __u64 by_capabilities(struct moment *moment, struct set *set)
 {
 	__u64 rules = set->otherwise[GAINS];
@@ -431,13 +431,13 @@ static __always_inline __u64 by_path(struct moment *moment, struct set *set)
 
 	if (moment->path.bits)
 		rules = found(set, PATH, bpf_map_lookup_elem(&paths, &moment->path));
-	// A script is known by what execve was told: the file that runs is its interpreter.
+	// A script is matched by the path given to execve: the file that runs is its interpreter.
 	if (moment->given.bits && moment->given.path.text[0] == '/')
 		rules |= found(set, PATH, bpf_map_lookup_elem(&paths, &moment->given));
 	return rules;
 }
 
-// The rules of which all conditions hold. What is cheap comes first: often nothing is left for the rest.
+// Returns the rules whose conditions all hold. Cheap conditions come first: often no rule is left for the others.
 static __always_inline __u64 matching(struct moment *moment, struct set *set, __u64 rules)
 {
 	if (rules & set->asking[UID])
@@ -489,7 +489,7 @@ static __always_inline void report(struct moment *moment, __u64 rules, __u8 flag
 	bpf_ringbuf_submit(event, 0);
 }
 
-// Does what rules say, and only then tells of it: that the ring is full changes nothing else. True: forbid the call.
+// Acts by the rules and then reports, so that a full ring buffer affects the report only. Returns true to forbid the call.
 static __always_inline bool judge(struct moment *moment, struct set *set, __u64 rules, bool can_forbid)
 {
 	__u32 first = moment->path.generation * 64;
@@ -519,7 +519,7 @@ static __always_inline bool judge(struct moment *moment, struct set *set, __u64 
 	return flags & FLAG_FORBIDDEN;
 }
 
-// The path that the kernel has: no name that a process could still change.
+// Notes the kernel's path of the file, which the process cannot change.
 static __always_inline void name_file(struct moment *moment, struct file *file)
 {
 	int start = find_path(&moment->buffer, file);
@@ -539,7 +539,7 @@ static __always_inline enum event_kind opening(struct file *file)
 	return BPF_CORE_READ(file, f_mode) & MODE_WRITE ? OPEN_TO_WRITE : OPEN;
 }
 
-// Of open, openat, openat2 and creat: the descriptor leads to the file that was opened.
+// For open, openat, openat2 and creat: the descriptor leads to the opened file.
 SEC("tracepoint/syscalls/sys_exit_openat")
 int watch_open(struct sys_exit *ctx)
 {
@@ -577,7 +577,7 @@ static __always_inline struct privileges privileges_now(void)
 	return now;
 }
 
-// Another user, or a capability more, than before the call.
+// Reports another user, or a further capability, than before the call.
 static __always_inline void compare_privileges(__u32 thread)
 {
 	struct privileges *noted = bpf_map_lookup_elem(&before, &thread), had, now;
@@ -588,7 +588,7 @@ static __always_inline void compare_privileges(__u32 thread)
 	if (!noted)
 		return;
 	had = *noted;
-	// A call is compared once: the next one notes anew.
+	// A call is compared once; the next call records again.
 	bpf_map_delete_elem(&before, &thread);
 	now = privileges_now();
 	if (!(now.capabilities & ~had.capabilities) && now.uid == had.uid && now.euid == had.euid)
@@ -602,7 +602,7 @@ static __always_inline void compare_privileges(__u32 thread)
 	judge(moment, set, rules, false);
 }
 
-// Of setuid, setreuid, setresuid, capset, execve and execveat.
+// For setuid, setreuid, setresuid, capset, execve and execveat.
 SEC("tracepoint/syscalls/sys_enter_setuid")
 int watch_call(void *ctx)
 {
@@ -636,7 +636,7 @@ int BPF_PROG(watch_exec, struct task_struct *task, int old_pid, struct linux_bin
 	return 0;
 }
 
-// A TCP connection that this process begins: the kernel has taken the address, and not sent the first packet.
+// A TCP connection that this process makes: the kernel has copied the address, and not sent the first packet.
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
 {
@@ -656,7 +656,7 @@ int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
 	return 0;
 }
 
-// Of connect, sendto, sendmsg and sendmmsg.
+// For connect, sendto, sendmsg and sendmmsg.
 SEC("tracepoint/syscalls/sys_exit_connect")
 int watch_datagram(struct sys_exit *ctx)
 {
@@ -682,12 +682,12 @@ static __always_inline int answer(bool forbids)
 {
 	if (!forbids)
 		return 0;
-	// Otherwise clang negates what it has in a register, of which the verifier has forgotten that it is 0 or 1.
+	// Otherwise clang negates the value in a register, and the verifier forgets that it is 0 or 1.
 	asm volatile("" ::: "memory");
 	return -EPERM;
 }
 
-// Without a moment, and with rules: who has others preempted in all of them does not get past the rules by that.
+// Forbids calls that could not be evaluated while there are rules: otherwise a user could evade them by using up all entries.
 static __always_inline int answer_without_moment(__u64 rules)
 {
 	if (!rules)
@@ -717,7 +717,7 @@ int BPF_PROG(guard_open, struct file *file)
 	return answer_by(moment, set, rules);
 }
 
-// Before a file is executed: a script, and then its interpreter.
+// Before a file is executed: called for a script, and then for its interpreter.
 SEC("lsm/bprm_check_security")
 int BPF_PROG(guard_exec, struct linux_binprm *program)
 {
@@ -731,7 +731,7 @@ int BPF_PROG(guard_exec, struct linux_binprm *program)
 	return answer_by(moment, set, rules);
 }
 
-// By the kernel's own copy of the address.
+// Uses the kernel's copy of the address.
 static __always_inline int guard_destination(struct socket *socket, void *address, enum place place)
 {
 	struct sockaddr_in6 v6 = {};
@@ -761,7 +761,7 @@ int BPF_PROG(guard_connect, struct socket *socket, struct sockaddr *address, int
 	return guard_destination(socket, address, AT_CONNECT_GUARD);
 }
 
-// A send that has an address: of a connected socket it has none.
+// For a send with an address: on a connected socket it has none.
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(guard_send, struct socket *socket, struct msghdr *message, int size)
 {

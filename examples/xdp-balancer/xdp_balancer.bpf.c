@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Sends packets for virtual addresses to backends: the packet goes as it is into another one, whose destination is the backend,
-// which answers to the client by itself.
+// Sends packets for virtual addresses to backends: an unchanged packet is encapsulated in another one, whose
+// destination is the backend, which answers directly to the client.
 //
-// A connection goes where the table of its virtual address says (Maglev: user space fills the tables so that a backend that goes
-// or comes moves few connections of others), and stays there as long as `connections` remembers it.
+// A connection goes to the backend that the table of its virtual address has (Maglev: user space fills the tables so
+// that adding or removing a backend moves few connections of others), and stays there as long as `connections` has it.
 //
 // There are two generations of virtual addresses and tables. Packets use the one that `active` names; user space fills the
-// other and then changes `active`. Backends keep their numbers over generations, so that connections can remember them; a
-// number that is given to another backend gets another epoch.
+// other and then changes `active`. Backends keep their numbers in all generations, so that connections can store
+// them. A number that is assigned to another backend gets another epoch.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -37,7 +37,7 @@
 #define HOPS 64
 #define IP_WORDS ((int)(sizeof(struct iphdr) / sizeof(__u32)))
 
-// linux/icmp.h needs the C library's headers.
+// <linux/icmp.h> needs headers of a C library.
 struct icmp_error {
 	__u8 type;
 	__u8 code;
@@ -49,10 +49,10 @@ struct icmp_error {
 #define ICMPV6_DEST_UNREACH 1
 #define ICMPV6_PARAMPROB 4
 
-// How the outer packet finds its way: back to the router that the packet came from, or by this machine's routes.
+// Routing of the outer packet: 0: back to the router of the inner packet; 1: by this machine's routes.
 const volatile __u32 by_routes = 0;
 
-// A virtual address with its port.
+// A virtual address with a port.
 struct service {
 	struct address address;
 	__be16 port;
@@ -60,7 +60,7 @@ struct service {
 	__u8 family;
 };
 
-// What addresses and ports of a packet say, as the client sends it.
+// Addresses and ports of a packet from the client.
 struct flow {
 	struct address client;
 	struct service service;
@@ -95,13 +95,13 @@ struct backend {
 	__u32 epoch;
 };
 
-// By generation.
+// Settings, by generation.
 struct settings {
 	struct address source_v4; // of outer packets
 	struct address source_v6;
 	__u32 mtu; // the largest outer packet
 	__u32 seed; // of slots
-	__u32 identities; // user space's: how many there have been
+	__u32 identities; // for user space only: how many there have been
 };
 
 struct count {
@@ -109,7 +109,7 @@ struct count {
 	__u64 bytes;
 };
 
-// What became of packets for virtual addresses.
+// Outcomes of packets for virtual addresses.
 enum outcome { FORWARDED, CONNECTIONS, NO_BACKEND_LEFT, TOO_LARGE, NO_ROUTE, FRAGMENTS, ICMP_ERRORS, OUTCOMES };
 
 struct {
@@ -119,7 +119,7 @@ struct {
 	__type(value, __u32);
 } active SEC(".maps");
 
-// Each virtual address has the slot that its hash says: user space has chosen a seed by which no two have one.
+// Each virtual address is in the slot of its hash: user space has chosen a seed by which no two share one.
 struct slots {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SLOTS);
@@ -135,7 +135,7 @@ struct tables {
 	__type(value, __u32);
 } tables_0 SEC(".maps"), tables_1 SEC(".maps");
 
-// For user space: the weight of a backend, by the number of the virtual address and its own.
+// For user space only: weights, by the numbers of virtual address and backend.
 struct members {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
@@ -186,7 +186,7 @@ struct {
 	__type(value, __u64);
 } outcomes SEC(".maps");
 
-// Whose turn it is to write: user space's.
+// For user space only: the process that may write.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -194,7 +194,7 @@ struct {
 	__type(value, __u64);
 } writer SEC(".maps");
 
-// What a packet says.
+// Data of a packet.
 struct packet {
 	struct flow flow;
 	__u32 length; // of the inner packet
@@ -223,7 +223,7 @@ static __always_inline void add(void *counts, __u32 place, __u32 bytes)
 	}
 }
 
-// The ports behind an IP header; `reverse` for a packet that goes from the service to the client.
+// Reads the ports behind an IP header; `reverse` for a packet from the service to the client.
 static __always_inline bool read_ports(struct packet *packet, void *ports, void *end, bool reverse)
 {
 	struct udphdr *udp = ports; // TCP has its ports in the same place
@@ -307,7 +307,7 @@ static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, v
 	return has_ports(ip->nexthdr) && read_ports(packet, ip + 1, end, false);
 }
 
-// The service of a packet, or NULL: user space knows this hash too.
+// Returns the service of a packet, or NULL. User space computes the same hash.
 static __always_inline struct slot *find_service(const struct service *service, bool odd, __u32 seed)
 {
 	const __u32 *words = (const __u32 *)service;
@@ -315,7 +315,7 @@ static __always_inline struct slot *find_service(const struct service *service, 
 	__u32 difference = 0, place;
 	struct slot *slot;
 
-	// Each word has a factor of its own, so that no product waits for another.
+	// Each word has its own factor, so that the products are independent of one another.
 #pragma unroll
 	for (int word = 0; word < (int)(sizeof(*service) / sizeof(__u32)); word++, factor *= FACTOR)
 		sum += (words[word] ^ seed) * factor;
@@ -329,7 +329,7 @@ static __always_inline struct slot *find_service(const struct service *service, 
 	return difference ? NULL : slot;
 }
 
-// A number for a flow that looks drawn, the same on each machine.
+// Returns a pseudo-random number for a flow, the same on each machine.
 static __always_inline __u32 hash(const struct flow *flow)
 {
 	const __u32 *words = (const __u32 *)flow;
@@ -341,7 +341,7 @@ static __always_inline __u32 hash(const struct flow *flow)
 	return sum ^ sum >> 32;
 }
 
-// The backend of a connection: the one that it has as long as that takes its packets, or else the one that the table says.
+// Returns the backend of a connection: its current one while that accepts packets, otherwise the one in the table.
 static __always_inline struct backend *choose(const struct packet *packet, const struct slot *service, bool odd,
 					      __u32 *number)
 {
@@ -377,7 +377,7 @@ static __always_inline struct backend *choose(const struct packet *packet, const
 	return backend;
 }
 
-// The checksum of an IPv4 header.
+// Returns the checksum of an IPv4 header.
 static __always_inline __u16 header_sum(const __be32 *words)
 {
 	__u64 sum = 0;
@@ -391,10 +391,10 @@ static __always_inline __u16 header_sum(const __be32 *words)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
-// The way back: from the Ethernet header that the packet came with, whose place the outer IP header is to take.
+// Writes an Ethernet header with swapped addresses, from the old one, in whose place the outer IP header comes.
 static __always_inline void turn_back(struct ethhdr *ether, const struct ethhdr *old)
 {
-	// clang knows no alignment of these, and would copy byte by byte.
+	// Without this, clang assumes no alignment, and copies byte by byte.
 	const __u16 *from = __builtin_assume_aligned(old, 2);
 	__u16 *to = __builtin_assume_aligned(ether, 2);
 
@@ -417,7 +417,7 @@ static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *pac
 		return false;
 	turn_back(ether, data + sizeof(*ip));
 	ether->h_proto = bpf_htons(ETH_P_IP);
-	// As words: the checksum would have to read what was just written in smaller pieces.
+	// Written as words: reading smaller writes back as words, for the checksum, would be slow.
 	words[0] = bpf_htonl(4 << 28 | 5 << 24 | packet->traffic_class << 16 | ((packet->length + sizeof(*ip)) & 0xffff));
 	words[1] = bpf_htonl(IP_DONT_FRAGMENT);
 	words[2] = bpf_htonl(HOPS << 24 | protocol << 16);
@@ -454,7 +454,7 @@ static __always_inline bool wrap_v6(struct xdp_md *ctx, const struct packet *pac
 	return true;
 }
 
-// Sends the outer packet where this machine's routes say.
+// Sends the outer packet by this machine's routes.
 static __always_inline int route(struct xdp_md *ctx, const struct backend *backend, const struct settings *settings,
 				 __u32 length)
 {
@@ -506,7 +506,7 @@ int xdp_balancer(struct xdp_md *ctx)
 	if (!read || !now)
 		return XDP_PASS;
 	if (packet.fragment) {
-		// Without its ports nobody knows whose it is.
+		// Without ports, the connection is unknown.
 		note(FRAGMENTS);
 		return XDP_PASS;
 	}

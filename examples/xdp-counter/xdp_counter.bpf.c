@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Counts packets and bytes by protocol, each CPU for itself, and lets every packet go on: XDP_PASS.
+// Counts packets and bytes by protocol, on each CPU separately, and passes every packet on: XDP_PASS.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -10,7 +10,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-// Slots: 0 to 255 the protocols over IPv4, 256 to 511 those over IPv6, then these three.
+// Slots: 0 to 255 for protocols over IPv4, 256 to 511 for those over IPv6, then these three.
 #define SLOT_IPV4 0
 #define SLOT_IPV6 256
 #define SLOT_ARP 512
@@ -32,7 +32,7 @@ struct {
 	__type(value, struct count);
 } protocols SEC(".maps");
 
-// The first eight bytes of every extension header begin so; the length counts further units of eight bytes.
+// The first eight bytes of every extension header; the length counts further units of eight bytes.
 struct extension {
 	__u8 next;
 	__u8 length;
@@ -55,7 +55,7 @@ static __always_inline __u32 slot_v6(struct ipv6hdr *ip6, void *end)
 		__u32 units = protocol == IPPROTO_FRAGMENT ? 1 : 1 + header->length;
 		protocol = header->next;
 		header += units;
-		// Otherwise clang computes the pointer anew for the next read, and the verifier forgets what was checked.
+		// Otherwise clang computes the pointer again for the next read, and the verifier loses the checked bound.
 		barrier_var(header);
 	}
 	return SLOT_IPV6 + protocol;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Drops or lets pass by rules on source or destination prefix, protocol and destination port; the first rule that
-// matches decides. What no rule matches goes on: XDP_PASS.
+// Drops packets, or lets them pass, by rules on source or destination prefix, protocol and destination port; the
+// first rule that matches decides. Packets without a matching rule pass on: XDP_PASS.
 //
-// The number of rules hardly matters to a packet. User space compiles them: every prefix becomes a class in a table,
-// which says the first rule for the whole prefix; rules with protocol or port are in another, by class, or in the class
-// if that has only one. A longer prefix has the rules of the shorter ones around it in its own class, so the longest match
-// is all that a packet needs: a binary search over the lengths that prefixes have (Waldvogel and others, "Scalable
+// The cost of a packet hardly depends on the number of rules. User space compiles them: every prefix becomes a class
+// in a table, with the first rule for the whole prefix; rules with protocol or port are in another table, by class,
+// or in the class if that has only one. The class of a prefix includes the rules of wider prefixes, so that a packet
+// needs only its longest match: a binary search over the lengths of the prefixes (Waldvogel and others, "Scalable
 // High Speed IP Routing Lookups", 1997).
 //
 // There are two generations of tables. Packets use the one that `active` names; user space fills the other and then
-// changes `active`, one word: a packet meets the old rules or the new ones, whole.
+// changes `active`, a single word: each packet meets either all old rules or all new ones.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -22,7 +22,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define MAX_RULES 131072
-// With the entries that a search needs on its way to longer prefixes.
+// Includes the entries that a search needs on the way to longer prefixes.
 #define MAX_PREFIXES 262144
 #define MAX_EXTENSIONS 6
 #define IP_OFFSET 0x1fff
@@ -30,7 +30,7 @@
 
 enum direction { SOURCE, DESTINATION };
 
-// Keys of the tables. The address has no bit set behind its length.
+// Keys of the tables. All address bits after the length are 0.
 struct prefix_v4 {
 	__be32 address;
 	__u16 length;
@@ -43,19 +43,19 @@ struct prefix_v6 {
 	__u16 direction;
 };
 
-// The number of a rule in their order, times two; odd if it lets pass. The least is the first that matches.
+// The number of a rule in their order, times two; odd if it lets packets pass. The smallest is the first that matches.
 #define NO_RULE 0xffffffff
 
 struct decision {
 	__u32 order;
-	__u32 counter; // its place in `counters`
+	__u32 counter; // its index in `counters`
 };
 
 struct class {
-	struct decision plain; // the first rule that asks for neither protocol nor port
+	struct decision plain; // the first rule without protocol and port
 	__u32 number;
 	__u32 looks; // LOOK_ONE, or LOOK_PROTOCOL and LOOK_PORT
-	// LOOK_ONE: the only entry that the class would have in the table.
+	// With LOOK_ONE: the only entry that the class would have in the table.
 	__u16 protocol;
 	__u16 port; // 0: any
 	struct decision one;
@@ -69,7 +69,7 @@ struct detail {
 
 #define ANY_PROTOCOL 0xffff
 
-// What there is to look at, so that nothing is looked up in vain. In a class the first two, or the last; in `active` all but
+// Bits of necessary lookups, which save the others. A class uses the first two, or the last; `active` uses all but
 // the last.
 #define LOOK_PROTOCOL 0x01
 #define LOOK_PORT 0x02
@@ -80,7 +80,7 @@ struct detail {
 #define LOOK_DESTINATION_V6 0x40
 #define LOOK_ONE 0x80
 
-// Bit 0: the generation. From bit 1: what to look at. From bit 32: how many rules.
+// Bit 0: the generation. From bit 1: the necessary lookups. From bit 32: the number of rules.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -104,9 +104,9 @@ struct prefixes_v6 {
 	__type(value, struct class);
 } prefixes_v6_0 SEC(".maps"), prefixes_v6_1 SEC(".maps");
 
-// A search for the longest prefix: each step asks for one length. Where that finds something, the longest match has this
-// length or a longer one, and else a shorter one. Where only longer prefixes are, the table has an entry all the same, with
-// the class of the longest prefix around it: what is found last decides.
+// A search for the longest prefix: each step looks for one length. If it finds an entry, the longest match has this
+// length or a longer one, otherwise a shorter one. Where only longer prefixes exist, the table has a marker, with
+// the class of the longest prefix around it: the entry found last decides.
 struct step_v4 {
 	__be32 mask;
 	__u8 length;
@@ -121,7 +121,7 @@ struct step_v6 {
 	__u8 unused;
 };
 
-// Of 33 lengths, and of 129: no search is longer.
+// Maximum number of steps for 33 lengths, and for 129.
 #define MAX_STEPS_V4 6
 #define MAX_STEPS_V6 8
 #define STEPS_V4 64
@@ -135,7 +135,7 @@ struct search_v6 {
 	struct step_v6 steps[STEPS_V6];
 };
 
-// By generation, times two, and direction.
+// Index: the generation, times two, plus the direction.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 4);
@@ -163,7 +163,7 @@ struct count {
 	__u64 bytes;
 };
 
-// What rules have matched. Both generations use it: a rule that stays keeps its place and its counts.
+// Counters of rules. Both generations use them: a rule that stays keeps its index and its counts.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * MAX_RULES);
@@ -171,12 +171,12 @@ struct {
 	__type(value, struct count);
 } counters SEC(".maps");
 
-// User space's own: the rules as they were given, in their order. Packets do not look at them.
+// For user space only: the rules as text, in their order. Packets do not use them.
 struct rule {
 	__u8 bytes[32];
 };
 
-// So that reading and writing all of them takes few system calls.
+// In pages, so that all rules are read and written with few system calls.
 #define RULES_OF_PAGE 128
 
 struct page {
@@ -190,7 +190,7 @@ struct rules {
 	__type(value, struct page);
 } rules_0 SEC(".maps"), rules_1 SEC(".maps");
 
-// Also user space's own: what a generation was filled with, as long as nobody began to change it.
+// For user space only: the contents of a generation, unless a process has begun to change it.
 struct filling {
 	__u64 rules;
 	__u64 sum; // of its tables; 0: unknown
@@ -203,7 +203,7 @@ struct {
 	__type(value, struct filling);
 } fillings SEC(".maps");
 
-// And who fills a generation has the one entry in here.
+// For user space only: the process that fills a generation holds the single entry.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -212,7 +212,7 @@ struct {
 	__type(value, __u64);
 } writer SEC(".maps");
 
-// What became of the packets. User space reads these slots by number.
+// Outcomes of packets. User space reads these slots by number.
 enum outcome { PASSED_V4, PASSED_V6, PASSED_OTHER, DROPPED_V4, DROPPED_V6, OUTCOMES };
 
 struct {
@@ -233,7 +233,7 @@ static __always_inline int finish(__u32 outcome, __u64 bytes, int verdict)
 	return verdict;
 }
 
-// What rules can ask for. `port` is 0 where there is none to be seen: in later fragments, or in a header cut short.
+// Fields that rules can match. `port` is 0 if it cannot be read: in later fragments, or in a header that is cut short.
 struct packet {
 	bool v6;
 	__u8 protocol;
@@ -248,8 +248,8 @@ static __always_inline void first_of(struct decision *first, struct decision *ot
 		*first = *other;
 }
 
-// What is found in a class for protocol and port has the rules in it that ask for less: the first look-up that finds
-// anything decides.
+// The details of a class for protocol and port include the rules that require less: the first lookup that finds an
+// entry decides.
 static __always_inline void look_at_details(struct decision *first, struct packet *packet, void *details,
 					    __u32 class, __u32 looks)
 {
@@ -274,7 +274,7 @@ static __always_inline void look_at_class(struct decision *first, struct packet 
 		return;
 	first_of(first, &class->plain);
 	if (class->looks & LOOK_ONE) {
-		// Most rules with a port have a prefix of their own: its class was read already, and the table was not.
+		// Most rules with a port have a prefix of their own: then its class, already read, has the only entry.
 		if (class->protocol == packet->protocol && (!class->port || class->port == packet->port))
 			first_of(first, &class->one);
 	} else if (class->looks) {
@@ -407,7 +407,7 @@ static __always_inline __u16 destination_port(__u8 protocol, void *header, void 
 	return (void *)(ports + 2) > end ? 0 : bpf_ntohs(ports[1]);
 }
 
-// The first eight bytes of every extension header begin so; the length counts further units of eight bytes.
+// The first eight bytes of every extension header; the length counts further units of eight bytes.
 struct extension {
 	__u8 next;
 	__u8 length;
@@ -433,7 +433,7 @@ static __always_inline void look_behind_extensions(struct packet *packet, struct
 		if (protocol == IPPROTO_FRAGMENT && (header->offset & bpf_htons(IP6_OFFSET)))
 			return;
 		header += protocol == IPPROTO_FRAGMENT ? 1 : 1 + header->length;
-		// Otherwise clang computes the pointer anew for the next read, and the verifier forgets what was checked.
+		// Otherwise clang computes the pointer again for the next read, and the verifier loses the checked bound.
 		barrier_var(header);
 	}
 	packet->port = destination_port(packet->protocol, header, end);

@@ -27,7 +27,7 @@ impl FollowFlags {
         let content = || std::fs::read(file).ok();
         let mut applied = content();
         while let Err(error) = apply() {
-            // Retry, also after a killed writer: in a pod, no container is left in which to run `unlock`.
+            // Retry even after a killed writer: in a pod, no container is left in which to run `unlock`.
             if !failure::is_conflict(&error) {
                 return Err(error);
             }

@@ -1,4 +1,4 @@
-//! Mode of rules: enforced, or only reported. An order of changes never enforces rules by mistake.
+//! Mode of rules: enforced, or only reported. Changes are ordered so that no rules are enforced by mistake.
 
 use std::fmt;
 use std::str::FromStr;

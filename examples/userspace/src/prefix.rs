@@ -67,7 +67,7 @@ pub const fn mask_v6(length: u32) -> u128 {
     }
 }
 
-/// Parses also an address, which is a prefix of full length.
+/// Parses a prefix, or an address, which is a prefix of full length.
 impl FromStr for Prefix {
     type Err = anyhow::Error;
 

@@ -53,7 +53,7 @@ impl Turn {
     }
 }
 
-/// The low half is the process id, the high half the inode of its PID namespace.
+/// Process that writes: the low half is its id, the high half the inode of its PID namespace.
 #[derive(Clone, Copy)]
 struct Writer(u64);
 
@@ -68,7 +68,7 @@ impl Writer {
         self.0 as u32
     }
 
-    /// Unknown for a process of another PID namespace: returns false.
+    /// Returns whether the process has ended; false for one of another PID namespace, where this is unknown.
     fn is_gone(self, own: Self) -> bool {
         let process = Pid::from_raw(self.process().cast_signed());
         self.0 >> 32 == own.0 >> 32

@@ -18,7 +18,7 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 const INSIDE: &str = "EXEC_SNOOP_TEST_INSIDE";
 
-/// Runs itself again in its own mount namespace: every process would see a mount of tracefs.
+/// Runs the test again in its own mount namespace: otherwise every process would see a mount of tracefs.
 #[test]
 fn a_started_program_is_reported_with_user_and_file() -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
@@ -61,7 +61,7 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     let pid = started.id();
     ensure!(started.wait()?.success());
 
-    // Not by `timeout`: terminated early, it leaves its child running, which keeps the pipe open.
+    // Not started by `timeout`: if that is terminated, its child continues and keeps the pipe open.
     let mut snoop = Command::new(env!("CARGO_BIN_EXE_bpfman-exec-snoop"));
     let mut snoop = snoop.arg("--json").arg("--map-dir").arg(bpffs).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(snoop.stdout.take().context("stdout is piped")?).lines();

@@ -22,7 +22,7 @@ const BACKENDS: u32 = 10;
 const PORT: u16 = 53;
 const FRAMES: u32 = 400_000;
 const FEW_FRAMES: u32 = 40_000;
-/// Drops all packets: the balancer's way back over the veth takes longer.
+/// Interface that drops all packets: the balancer's way back over a veth would take longer.
 const SINK: &str = "sink0";
 
 type Flow = (Ipv4Addr, u16);

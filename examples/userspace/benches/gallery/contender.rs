@@ -55,7 +55,7 @@ pub fn part(samples: &[f64], numerator: usize, denominator: usize) -> f64 {
     sorted[(sorted.len() * numerator / denominator).min(sorted.len() - 1)]
 }
 
-/// Once per round, so that other load of the machine affects all equally.
+/// Measures each contender once per round, so that other load of the machine affects all equally.
 pub fn measure(mut contenders: Vec<Contender<'_>>, rounds: usize) -> Vec<Measured> {
     let mut measured: Vec<Measured> = contenders
         .iter()

@@ -38,7 +38,7 @@ pub fn converse(
     taken
 }
 
-/// Returns false at the end of the stream. A socket in a sockmap may wake up without data.
+/// Fills the buffer; returns false at the end of the stream. A socket in a sockmap may wake up without data.
 fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
     while !bytes.is_empty() {
         match stream.read(bytes) {

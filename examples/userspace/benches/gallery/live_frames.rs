@@ -11,7 +11,7 @@ const WINDOW: usize = 64;
 const BATCH: u32 = 64;
 
 pub struct LiveFrames {
-    /// The file stays bound to the namespace in which it was opened.
+    /// Counters of the receiving network: the file stays bound to the namespace in which it was opened.
     counters: File,
     sender: Child,
     orders: ChildStdin,
@@ -20,7 +20,7 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// The frames may differ within [`WINDOW`] bytes, so that the receiver does not look up the same entry every time.
+    /// Starts a sender. Frames may differ within [`WINDOW`] bytes, so that receivers do not always look up one entry.
     pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);

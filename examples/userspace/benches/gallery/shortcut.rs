@@ -24,7 +24,7 @@ const STREAM: usize = 512 << 20;
 enum Way {
     Loopback,
     Shortcut,
-    /// Sockets that the programs know, but that use TCP because of a later rule.
+    /// Sockets that the programs know, but that use TCP because of a later rule for their ports.
     Denied,
     Unix,
 }

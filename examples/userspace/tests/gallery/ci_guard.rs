@@ -232,7 +232,7 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
     for process in processes {
         assert!(!Path::new("/proc").join(process.to_string()).join("exe").exists(), "{process}");
     }
-    // Left by a ci-guard that was killed together with its keeper.
+    // This cgroup was left by a ci-guard that was killed together with its keeper.
     let left = delegated.0.folder.join(format!("ci-guard-{}", u32::MAX));
     let (running, other) = (delegated.0.folder.join("ci-guard-1"), delegated.0.folder.join("other"));
     for folder in [&left, &running, &other] {
@@ -266,7 +266,7 @@ fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
         refused.fails(code, &[says]);
         assert_eq!(refused.stdout, "", "{words}");
     }
-    // The user may create cgroups here, but not move processes, because ci-guard itself runs in another one.
+    // The user may create cgroups here, but not move processes into them: ci-guard itself runs in another.
     let delegated = Delegated::new("foreign");
     let words = format!("--cgroup {}", delegated.0.folder.display());
     let refused = run(&words);

@@ -101,7 +101,7 @@ fn a_name_is_known_as_long_as_its_ttl_and_a_connection_longer() {
     let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\n";
     let mut guarded = Guarded::enforcing("egress-ttl", rules);
     for (name, longest) in [("short.img.example.com", 1), ("a.img.example.com", 2)] {
-        // A slow machine may take longer than the TTL; then resolve the name again.
+        // A slow machine may take longer than the TTL: resolve the name again in that case.
         wait::until("it connects", || {
             guarded.does(&format!("resolve {name}"));
             guarded.tcp(CDN) == "connected"
@@ -149,7 +149,7 @@ fn unrequested_answers_are_ignored() {
     query_again[2] &= 0x7f;
     let mut failed = good.clone();
     failed[3] |= 2;
-    // Each message arrives, and none is trusted: wrong address, wrong port, wrong query id, wrong name, not a response.
+    // Each of these messages arrives, and none is trusted: wrong address, port, query id or name, or not a response.
     let mut unasked = 0;
     let resolver = guarded.server.socket.try_clone().unwrap();
     for (what, sender, message, counted) in [

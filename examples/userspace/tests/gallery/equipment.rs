@@ -133,7 +133,7 @@ fn map_folder(gallery: &Gallery, program: u64) -> String {
     shown["map_pin_path"].as_str().unwrap().to_owned()
 }
 
-/// A running holder is not disturbed, and the lock of a killed holder is taken over.
+/// Asserts that a running holder of the lock is not disturbed, and that a killed holder's lock is acquired.
 pub fn turns(gallery: &Gallery, program: u64, apply: &dyn Fn() -> Outcome, unlock: &dyn Fn() -> Outcome) {
     let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
     let begin = |process: u32, namespace: u64| begin_turn(gallery, program, process, namespace);

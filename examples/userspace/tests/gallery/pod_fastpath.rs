@@ -71,7 +71,7 @@ impl FastPath {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// The MTU of the pod's interface is 1,400 bytes from here on.
+    /// Sets the MTU of the pod's interface to 1,400 bytes, and asserts that senders learn it.
     fn assert_senders_learn_the_mtu(&self, pod: &Pod) {
         let Cluster { client, node, .. } = &self.cluster;
         let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
@@ -382,7 +382,7 @@ impl OwnEnd {
     }
 }
 
-/// Interfaces of the machine are in use.
+/// Uses interfaces of the test, because those of the machine are in use.
 #[test]
 fn companion_finds_programs_of_its_manifest() {
     if lacks_tcx("companion_finds_programs_of_its_manifest") {

@@ -17,7 +17,7 @@ const CALLS: &str = "work_all_day;spin_in_user_space";
 const KERNEL: &str = "vfs_read_[k]";
 const PERIOD: u64 = 1_000_000_000 / 99;
 
-/// Runs as the user who takes profiles: names need the right to read the process.
+/// Busy process of the user who takes profiles: names need the right to read the process.
 struct Busy(Child);
 
 impl Busy {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Linux 6.10 has links on sockmaps.
+/// Returns whether the kernel lacks links on sockmaps (Linux 6.10), and prints the skip line.
 fn lacks_it(test: &str) -> bool {
     is_older_than((6, 10), "sockmap-links", test)
 }
@@ -213,7 +213,7 @@ fn nothing_overtakes_when_a_stream_changes_its_way() {
     assert!(shortcut.messages("shortcut") > 2, "{}", shortcut.run("stats").success());
 }
 
-/// Otherwise a sender would fill the machine's memory.
+/// Without this, a sender would fill the machine's memory.
 #[test]
 fn a_sender_waits_for_a_receiver_that_does_not_read() {
     if lacks_it("a_sender_waits_for_a_receiver_that_does_not_read") {

@@ -138,7 +138,7 @@ impl Follower {
         }
     }
 
-    /// In any order: both ends of a connection run in parallel.
+    /// Waits for all calls, in any order: both ends of a connection run in parallel.
     fn all<const N: usize>(&mut self, wanted: [&dyn Fn(&Value) -> bool; N]) -> [Value; N] {
         let mut found = [const { Value::Null }; N];
         while found.contains(&Value::Null) {
@@ -236,7 +236,7 @@ fn sample_has_the_requested_size_and_at_most_four_pieces() {
         let stage = Stage::with(&format!("--global sample_bytes={asked}"));
         let words = format!("--raw --json --pid {}", stage.server.id());
         let mut follower = stage.follow(&words, Stdio::inherit());
-        // It is the last call of its thread: no later call would flush an incomplete one.
+        // This is the last call of its thread: no later call would flush an incomplete one.
         stage.ask("/large").success();
         let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
         assert_eq!(large["text"], "x".repeat(shown));

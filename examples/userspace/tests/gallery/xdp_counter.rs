@@ -22,7 +22,7 @@ fn packets_are_counted_by_protocol_over_daemon_restart() {
     assert_eq!(traffic.send(5), 5, "it lets packets pass");
     let before = datagrams(&gallery);
     assert!(before >= 5, "{before}");
-    // This kills the daemon, and starts it again.
+    // This function kills the daemon, and starts it again.
     refusals(&mut gallery, "xdp-counter", program, "--json");
     assert_eq!(traffic.send(3), 3);
     let after = datagrams(&gallery);

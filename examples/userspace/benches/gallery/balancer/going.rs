@@ -12,7 +12,7 @@ use crate::report::Report;
 const GOING: [u32; 3] = [3, 10, 100];
 
 pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames>) {
-    // Some frames are lost. Sent twice, hardly any connection is missing.
+    // Some frames are lost: after two rounds, hardly any connection is missing.
     let send = || {
         for _ in 0..2 {
             let _took = frames.borrow_mut().sample(count);

@@ -11,7 +11,7 @@ const ARGUMENTS_LENGTH: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobAction {
-    /// The arguments are incomplete if `whole` is false.
+    /// Start of a program; the arguments are incomplete if `whole` is false.
     Exec {
         path: Option<String>,
         arguments: Vec<String>,

@@ -99,7 +99,7 @@ impl Group {
             .with_context(|| format!("cannot move a process into the cgroup {shown}"))
     }
 
-    /// Has an exceptional condition (`POLLPRI`) after processes came or went.
+    /// Returns a file with an exceptional condition (`POLLPRI`) after the cgroup became populated or empty.
     pub const fn events(&self) -> &File {
         &self.events
     }
@@ -118,7 +118,7 @@ impl Group {
     }
 }
 
-/// If the move fails and no place was requested, the cgroup is removed and the job continues without one.
+/// Moves the child. If that fails and no place was requested, the job continues without a cgroup.
 pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Place>) -> Result<()> {
     let Ok(made) = group else { return Ok(()) };
     match made.enter(child.id()) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::event::JobAction;
 
-/// An omitted list allows everything, an empty list nothing.
+/// Policy of a job. An omitted list allows everything, an empty list nothing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {

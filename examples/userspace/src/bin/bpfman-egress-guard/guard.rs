@@ -91,7 +91,7 @@ impl Guard {
         })
     }
 
-    /// Replaces the rules. A name in both versions keeps its class with the learned addresses. After a failure, the old
+    /// Replaces the rules. A name that stays keeps its class, and so its learned addresses. After a failure, the old
     /// rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         self.turn.take()?;

@@ -9,7 +9,7 @@ pub const KEY_BYTES: usize = 188;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern {
-    /// Lower case, without a trailing dot. Empty for the root, which is valid only with `below`.
+    /// Name in lower case, without a trailing dot. Empty for the root, which is valid only with `below`.
     name: String,
     below: bool,
 }

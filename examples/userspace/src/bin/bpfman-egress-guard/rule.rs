@@ -11,7 +11,7 @@ use crate::pattern::Pattern;
 
 pub const GRAMMAR: &str = "`allow dst PREFIX|name NAME [proto NAME [dport PORT]]`, `ask NAME`, `resolver ADDRESS` or `ttl LEAST MOST`";
 
-/// In seconds; a learned address stays valid this long, regardless of its TTL.
+/// Minimum and maximum time in seconds for which a learned address is valid, whatever its TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     pub least: u32,

@@ -22,7 +22,7 @@ pub struct Flow {
     pub source: (IpAddr, u16),
     pub destination: (IpAddr, u16),
     pub protocol: u8,
-    /// 0 for packets dropped where they were created.
+    /// Interface; for drops that of arrival, or 0 if the packets were created on this machine.
     pub interface: u32,
     pub verdict: Verdict,
 }
@@ -72,7 +72,7 @@ impl Flow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// A packet that the kernel merged from several counts as several.
+    /// Number of packets. A packet that the kernel merged from several counts as several.
     pub packets: u64,
     pub bytes: u64,
     /// Nanoseconds since boot.

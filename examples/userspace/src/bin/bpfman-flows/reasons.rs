@@ -15,7 +15,7 @@ pub struct DropReason(pub u32);
 pub struct Reasons(HashMap<u32, String>);
 
 impl Reasons {
-    /// Without readable names, prints a warning and shows numbers.
+    /// Reads this kernel's names. If that fails, prints a warning; numbers are then shown instead.
     pub fn of_this_kernel() -> Self {
         let read = fs::read(TYPES).map_err(|error| error.to_string());
         let names = read.and_then(|types| parse(&types).ok_or_else(|| format!("no enum {ENUM} in it")));
@@ -27,7 +27,7 @@ impl Reasons {
         }))
     }
 
-    /// Reasons of subsystems have no name: the upper half is the subsystem, the lower half its reason.
+    /// Returns the name of a reason. Those of subsystems have none: the upper half is the subsystem.
     pub fn name(&self, DropReason(number): DropReason) -> String {
         match (self.0.get(&number), number >> 16) {
             (Some(name), _) => name.clone(),

@@ -21,7 +21,7 @@ impl Tables {
         Ok(Self { flows: maps.open("flows", MapAccess::Read)?, drops: maps.open("drops", MapAccess::Read)? })
     }
 
-    /// Most recently seen first. Entries that the kernel evicts during the read may be missing.
+    /// Returns flows and drops, most recently seen first, perhaps without entries that the kernel just evicted.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let flows = entries(&self.flows, |key| Flow::parse(key, DropReason(0)));
         let drops = entries(&self.drops, Flow::parse_drop);
@@ -34,7 +34,7 @@ impl Tables {
 
 const MAX_STEPS: usize = 4 * 65_536;
 
-/// If a key disappears between two steps, the kernel restarts the iteration: hence deduplication and a bound.
+/// Returns all entries, each once: if a key disappears between two steps, the kernel restarts the iteration.
 fn entries<const KEY: usize>(
     table: &Table<KEY>,
     parse: impl Fn(&[u8; KEY]) -> Option<Flow>,

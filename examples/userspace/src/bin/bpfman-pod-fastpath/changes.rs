@@ -58,8 +58,8 @@ pub fn add(
     table.set(prefix, target)
 }
 
-/// Leaves entries that were added by hand. `takes_frames`: the peers of all pods' interfaces accept frames. `left` has
-/// the addresses left to the stack, which are not reported again.
+/// Synchronizes pods with the routes, except entries that were added by hand. `takes_frames`: the peers of all
+/// pods' interfaces accept frames. `left` has the addresses left to the stack, which are not reported again.
 pub fn sync(
     maps: &MapSource,
     out: &mut impl Write,
@@ -86,7 +86,7 @@ pub fn sync(
                 table.set(prefix, new)?;
                 writeln!(out, "+ {} {}", route.address, route.interface)?;
             }
-            // Packets for it go to the stack, which learns the address.
+            // Packets for this address go to the stack, which then learns its MAC address.
             Err(error) => {
                 left.insert(route.address);
                 if !told_before.contains(&route.address) {

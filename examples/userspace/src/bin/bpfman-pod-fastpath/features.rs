@@ -17,7 +17,7 @@ const FAMILY_NAME: u16 = 2;
 const GET_DEVICE: u8 = 1;
 const DEVICE_INTERFACE: u16 = 1;
 const DEVICE_XDP_FEATURES: u16 = 3;
-/// Interfaces transmit redirected frames (`ndo_xdp_xmit`). For a veth, the peer receives them.
+/// The interface transmits redirected frames (`ndo_xdp_xmit`). For a veth, its peer receives them.
 const SENDS_FRAMES: u64 = 1 << 2;
 const FAMILY_HEADER: usize = 4;
 

@@ -148,7 +148,7 @@ fn interface(message: &[u8]) -> Option<(String, Interface)> {
 
 const NEIGHBOUR_ADDRESS: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
-/// Learned or configured: all states except `NUD_NOARP`, that of multicast, and none.
+/// Learned or configured neighbours: all states except `NUD_NOARP`, which multicast has, and none.
 const LEARNT: u16 = 0xbf;
 
 fn neighbour(message: &[u8]) -> Option<Neighbour> {

@@ -13,8 +13,8 @@ const USER: u16 = 2;
 
 type RawInterface = [u8; 8];
 
-/// `told` has the user's statements that peers take frames (true), or that the kernel's report applies (false). They
-/// hold until the next statement or until the interface is gone.
+/// Writes the map. `told` has the user's statements that peers take frames (true), or that the kernel's
+/// report applies (false). They hold until the next statement, or until the interface is gone.
 pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool>) -> Result<()> {
     let mut map = open(maps, MapAccess::Write)?;
     let mut known = read(&map)?;

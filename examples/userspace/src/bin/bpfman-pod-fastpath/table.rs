@@ -13,7 +13,7 @@ use crate::host::{InterfaceIndex, Mac};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Added = 0,
-    /// `sync` also removes the entry when the host has no route to the address any more.
+    /// Written by `sync`, which also removes the entry when the host has no route to the address any more.
     Synced = 1,
 }
 

@@ -14,7 +14,7 @@ pub const MAX_SIZE_VARIABLE: &str = "DEBUGINFOD_MAXSIZE";
 
 const USUAL_TIMEOUT: Duration = Duration::from_secs(90);
 const USUAL_MOST: u64 = 1 << 30;
-/// Bound for one profile, because the user waits for it.
+/// Maximum time for the debug files of one profile, because the user waits for it.
 pub const MAX_TIME: Duration = Duration::from_secs(300);
 
 pub struct Settings {
@@ -63,7 +63,7 @@ impl Settings {
     }
 }
 
-/// Omits user name and password: others read these messages.
+/// Returns the server without user name and password, because other users may read the message.
 pub fn shown(server: &Url) -> String {
     let mut server = server.clone();
     let _both_can_be_taken_from_http = (server.set_username(""), server.set_password(None));
@@ -92,7 +92,7 @@ fn parse(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Zero and negative numbers mean no limit to elfutils' client; both are 0 here.
+/// Parses a limit. Zero and negative numbers mean no limit, as for elfutils' client; both are 0 here.
 fn number(variable: &str, text: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);

@@ -14,7 +14,7 @@ pub type LeaseMap = HashMap<MapData, u32, RawLease>;
 const PLACE: u32 = 0;
 const IF_FREE: u64 = 1;
 const IF_TAKEN: u64 = 2;
-/// Sampling continues at most this long after the process is killed.
+/// Maximum time for which sampling continues after the process is killed.
 const AHEAD: Duration = Duration::from_secs(4);
 pub const RENEWAL: Duration = Duration::from_secs(1);
 

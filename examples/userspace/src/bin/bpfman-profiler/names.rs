@@ -86,7 +86,7 @@ impl Names {
         calls(frames).rev().map(|address| format!("{}{KERNEL}", name(address))).collect()
     }
 
-    /// Outermost function first. A process without any names is one frame.
+    /// Returns the names, the outermost function first. A process without any names is one frame.
     pub fn user_stack(&self, process: u32, frames: &[u64]) -> Vec<String> {
         let Some(names) = self.processes.get(&process) else {
             return frames.first().map(|_| UNKNOWN.to_owned()).into_iter().collect();
@@ -96,8 +96,8 @@ impl Names {
     }
 }
 
-/// The kernel reports return addresses: the call lies before them, and may be the last instruction of its function. The
-/// innermost address is that of the current instruction.
+/// Returns addresses inside the calls. The kernel reports return addresses: the call lies before them, and
+/// may be the last instruction of its function. The innermost address is that of the current instruction.
 pub fn calls(frames: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
     frames.iter().enumerate().map(|(depth, address)| address.saturating_sub(u64::from(depth > 0)))
 }

@@ -17,7 +17,7 @@ pub struct Samples {
     counters: PerCpuArray<MapData, u64>,
 }
 
-/// Innermost first; `None` if the stack was lost.
+/// Addresses, innermost first; `None` if the stack was lost.
 pub type Frames = Option<Vec<u64>>;
 
 pub struct Seen {

@@ -3,7 +3,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 pub type RawEnd = [u8; 48];
 
-/// Unique since boot.
+/// Number of a network namespace, unique since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamespaceCookie(pub u64);
 
@@ -20,7 +20,7 @@ impl End {
     }
 }
 
-/// A map with another key size would not have been opened.
+/// Cannot fail: a map with another key size would not have been opened.
 impl From<RawEnd> for End {
     fn from(raw: RawEnd) -> Self {
         let [mut local, mut remote] = [[0; 16]; 2];

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::end::{End, RawEnd};
 
-/// Twice the capacity: a socket that disappears during the iteration may restart it.
+/// Maximum number of reads, twice the capacity: a socket that disappears may restart the iteration.
 const MAX_READ: usize = 2 * 65_536;
 
 #[derive(Debug, PartialEq, Eq)]

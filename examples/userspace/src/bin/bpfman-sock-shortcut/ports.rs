@@ -7,7 +7,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 
-/// Port 0 is used by no connection.
+/// Key of the rule for all other ports: no connection uses port 0.
 const REST: u32 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ impl Rules {
         }
     }
 
-    /// Without a rule for all ports, other ports are allowed. Each port changes directly to its new verdict.
+    /// Replaces all rules, each port's directly. Without a rule for all ports, other ports are allowed.
     pub fn replace(&mut self, rules: &BTreeMap<Ports, Verdict>) -> Result<()> {
         let rest = rules.get(&Ports::All).copied().unwrap_or(Verdict::Allow);
         let old: Vec<Ports> = self.read()?.into_iter().map(|(ports, _)| ports).collect();

@@ -55,7 +55,7 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     Ok(found)
 }
 
-/// Later frames must be allowed by rules again. Returns how many connections there were.
+/// Removes all connections, and returns their number. Later frames must be allowed by rules again.
 pub fn flush(maps: &MapSource) -> Result<usize> {
     let mut map: Connections = maps.open("connections", MapAccess::Write)?;
     let keys = map.keys().collect::<Result<Vec<_>, _>>().context("cannot read the connections")?;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use crate::piece::{Caller, Direction, Piece};
 
-/// Pieces of further threads are shown separately.
+/// Maximum number of threads whose pieces are joined; pieces of further threads are shown separately.
 const MAX_THREADS: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

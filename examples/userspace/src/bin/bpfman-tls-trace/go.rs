@@ -57,7 +57,7 @@ impl GoFile {
     }
 }
 
-/// Replaces earlier attachments to the file; if one fails, the earlier state is restored.
+/// Attaches the probes, and replaces earlier ones at the file. If one fails, the earlier state is restored.
 pub fn attach(maps: &MapSource, file: &GoFile) -> Result<()> {
     let found = GoProgram::open(&file.seen_from_here())?;
     let path = file.path.display();

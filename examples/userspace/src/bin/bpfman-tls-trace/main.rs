@@ -141,7 +141,7 @@ fn object(call: &Call, head: Option<&Head>) -> Value {
     object
 }
 
-/// Programs choose their names and data, so control characters of terminals are escaped.
+/// Formats a call. Programs choose their names and data, so control characters of terminals are escaped.
 fn line(call: &Call, head: Option<&Head>) -> String {
     let text = head.map_or_else(|| String::from_utf8_lossy(&call.bytes).into_owned(), Head::line);
     let caller = &call.caller;

@@ -1,6 +1,6 @@
 use serde::Deserialize;
 
-/// Order of the numbers, as of Linux 5.9.
+/// Names of capabilities, in the order of their numbers, as of Linux 5.9.
 const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",

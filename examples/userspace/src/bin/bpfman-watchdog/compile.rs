@@ -139,8 +139,8 @@ fn equal(
     table(set, condition, rules, of, |one, other| one == other)
 }
 
-/// Returns the rules for each value. They include rules with a wider value or without the condition, because the
-/// program looks up only the most specific value.
+/// Returns the rules for each value. They include rules with a wider value or without this condition, because
+/// the program looks up only the most specific value.
 fn table<V: Ord + Clone>(
     set: &mut Set,
     condition: Condition,

@@ -44,7 +44,7 @@ pub enum Access {
 #[serde(try_from = "String")]
 pub struct Comm(pub String);
 
-/// A trailing slash includes everything below the directory.
+/// Path of files; with a trailing slash, everything below the directory.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct PathPattern(pub String);
@@ -234,7 +234,7 @@ impl TryFrom<Written> for Rule {
     }
 }
 
-/// Deserializes within the visit of the mapping, so that errors of the rule as a whole have its line.
+/// Deserializes while the mapping is visited, so that errors of the whole rule have its line.
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Mapping;

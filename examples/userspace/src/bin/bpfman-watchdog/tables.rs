@@ -136,7 +136,7 @@ impl Tables {
         })
     }
 
-    /// On failure, as while another writer is active, the old rules stay in force.
+    /// Replaces all rules. On failure, such as while another writer is active, the old rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<Revision> {
         let compiled = compile(rules);
         let groups = group_ids(&compiled)?;
@@ -157,7 +157,7 @@ impl Tables {
     ) -> Result<Revision> {
         let now = self.active.get(&0, 0).context("cannot read which rules are in force")?;
         let next = Revision(now + 1);
-        // A program that read the previous generation may still run: wait until the kernel has finished all of these.
+        // Programs may still use the generation before the current one: wait until they have finished.
         // It refuses the barrier on CPUs without a tick; no program there runs as long as this process took to start.
         let _refused = membarrier(MembarrierCommand::Global);
         self.clear(next).context("cannot clear the generation that is not in use")?;

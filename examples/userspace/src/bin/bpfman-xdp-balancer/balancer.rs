@@ -284,7 +284,7 @@ impl Balancer {
         Ok(places)
     }
 
-    /// Keeps the configuration's order, and a service's entry; others get an unused one with a new identity.
+    /// Gives services entries, in the configuration's order: a known one keeps its own, others get a free one.
     fn place_services(
         &mut self,
         config: &Config,

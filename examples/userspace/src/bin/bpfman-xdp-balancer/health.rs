@@ -56,7 +56,7 @@ pub fn ask(now: &ActiveConfig, timeout: Duration) -> BTreeMap<IpAddr, Result<(),
 }
 
 impl Health {
-    /// A change is returned again until it is passed to [`made`](Self::made).
+    /// Returns the changes. Each is returned again until it is passed to [`made`](Self::made).
     pub fn evaluate(
         &mut self,
         now: &ActiveConfig,

@@ -12,7 +12,7 @@ pub const MAX_WEIGHT: u32 = 100;
 
 pub struct Candidate {
     pub number: u32,
-    /// Determines the entries, so that the index does not matter.
+    /// Address, which alone determines the entries: the index has no effect.
     pub address: IpAddr,
     pub weight: u32,
 }

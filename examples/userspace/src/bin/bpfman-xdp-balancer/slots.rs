@@ -15,7 +15,7 @@ type RawSlot = [u8; 28];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Placed {
     pub number: u32,
-    /// Connections refer to the service by it. It is never used again in these maps.
+    /// Number by which connections refer to the service. It is never reused in these maps.
     pub identity: u32,
 }
 
@@ -60,7 +60,7 @@ fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u
 
 const FACTOR: u64 = 0xff51_afd7_ed55_8ccd;
 
-/// Computes like `find_service` of the program: the sum of all words, each multiplied by a different factor.
+/// Returns the slot, like the program's `find_service`: the sum of all words, each with its own factor.
 fn slot_of(service: &Service, seed: u32) -> u32 {
     let bytes = service.to_bytes();
     let (words, _) = bytes.as_chunks();

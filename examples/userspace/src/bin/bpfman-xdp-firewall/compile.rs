@@ -90,8 +90,8 @@ impl First {
         }
     }
 
-    /// Returns the entries of a class. Only the first entry found is used, and one with a port is looked up first: it
-    /// therefore names an earlier rule without a port, if there is one.
+    /// Returns the entries of a class. The program uses only the first entry that it finds, and looks up those
+    /// with a port first: such an entry therefore names an earlier rule without a port, if there is one.
     fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
         let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
         let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {

@@ -49,7 +49,7 @@ impl Contents {
         contents
     }
 
-    /// Never 0. Another version of this program may compute a different hash of the same entries.
+    /// Returns a hash of all entries, never 0. Another version of this program may compute a different one.
     pub fn sum(&self) -> u64 {
         let sum = sum(4, &self.v4) ^ sum(6, &self.v6) ^ sum(0, &self.details);
         sum.max(1)

@@ -107,7 +107,7 @@ impl Firewall {
         })
     }
 
-    /// A rule that stays keeps its counter. On failure, as while another writer is active, the old rules stay in force.
+    /// Replaces the rules. A rule that stays keeps its counter. On failure, the old rules stay in force.
     pub fn replace<T>(
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
@@ -153,7 +153,7 @@ impl Firewall {
         Ok(())
     }
 
-    /// Entries that the generation contains already are kept: most rules are the same as two generations ago.
+    /// Fills a generation, except entries that it has: most rules are the same as two generations ago.
     fn fill(&mut self, generation: u32, rules: &[(Rule, u32)], wanted: &Contents) -> Result<()> {
         let filling = self.fillings.get(&generation, 0).context("cannot read what a generation holds")?;
         let maps = &mut self.generations[generation as usize];

@@ -16,13 +16,13 @@ pub struct Search(Vec<Step>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {
     length: u32,
-    /// 0 for none, because no step leads to the first.
+    /// Next step for longer prefixes; 0 for none, because no step leads to the first.
     longer: u8,
     shorter: u8,
 }
 
 impl Search {
-    /// Builds a search of at most `most` steps. Each step halves the prefixes, so that common lengths are found early.
+    /// Builds a search of at most `most` steps. Each step halves the prefixes, so that common lengths come early.
     fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();

@@ -20,7 +20,7 @@ fn started(report: &Value, arguments: &Value) -> bool {
     report["exec"].as_array().unwrap().iter().any(|one| one["arguments"] == *arguments)
 }
 
-/// Reading one process after the other can miss a child that is created meanwhile, and then its parent.
+/// A reader of one process after the other can miss a child that is created meanwhile, and then its parent.
 #[test]
 fn descendants_that_take_turns_are_followed_to_the_last() {
     let guard = Guard::new();

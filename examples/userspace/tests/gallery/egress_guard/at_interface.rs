@@ -18,7 +18,7 @@ const NEIGHBOURS: &str =
 
 const PLACES: [(Place, &str); 2] = [(Place::Interface, "egress-own"), (Place::OtherEnd, "egress-other")];
 
-/// Reads the counter: the sender gets no error for a drop after its socket.
+/// Asserts a drop by the counter: the sender gets no error for a drop after its socket.
 fn assert_dropped(guarded: &mut Guarded, order: &str) {
     let dropped = guarded.count("dropped");
     guarded.does(order);
@@ -80,7 +80,7 @@ fn connection_outlives_its_name_but_cannot_be_opened_again() {
         let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\nmode enforce\n";
         let mut guarded = Guarded::at(place, &format!("{test}-ttl"));
         guarded.with_rules("apply", rules).success();
-        // A slow machine may take longer than the TTL; then resolve the name again.
+        // A slow machine may take longer than the TTL: resolve the name again in that case.
         wait::until("it connects", || {
             guarded.does("resolve a.img.example.com");
             guarded.tcp(CDN) == "connected"
@@ -129,7 +129,7 @@ fn multicast_reports_pass_by_rules_and_other_headers_do_not() {
         guarded.does(&report("ff02::16", 58));
         wait::until("it passes", || guarded.count("passed") > passed);
         assert_eq!(guarded.count("dropped"), dropped);
-        // Followed by a routing header; to another host on the link; to a group beyond the link.
+        // A report with a routing header; one to another host on the link; one to a group beyond the link.
         for (destination, behind) in [("ff02::16", 43), ("fd77::2", 58), ("ff05::16", 58)] {
             assert_dropped(&mut guarded, &report(destination, behind));
         }

@@ -85,7 +85,7 @@ fn first_fragment_has_a_connection_and_later_ones_need_rules() {
     assert!(begun.iter().any(|one| one["port"] == "port1" && one["protocol"] == "udp"), "{begun:?}");
     assert_outcome(&bridge, &second, "refused_out");
     bridge.apply(&bridge.ports_and("allow port1 out proto udp\nallow port2 in proto udp\n"));
-    // Both again: the receiver waits for the rest of a datagram for one minute only.
+    // Send both again: the receiver waits only one minute for the rest of a datagram.
     assert_outcome(&bridge, &first, "passed_out");
     assert_outcome(&bridge, &second, "passed_out");
     arrives(&receiver);

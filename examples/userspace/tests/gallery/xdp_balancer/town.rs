@@ -186,7 +186,7 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // `accept` on the other descriptor returns an error then.
+        // After this, `accept` on the other descriptor returns an error.
         let _closed = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
 }

@@ -120,7 +120,7 @@ impl NoProbes {
     }
 }
 
-/// A version that is new enough to be stored in the file passes arguments in registers, on every architecture.
+/// Returns the version of Go. If the file contains it, arguments are in registers, on every architecture.
 fn version<'a>(binary: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<String, NoProbes> {
     let section = binary.section_by_name(".go.buildinfo").ok_or(NoProbes::NoGo)?;
     let info = section.data().map_err(|_| NoProbes::NoGo)?;

@@ -16,7 +16,7 @@ pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     Some(found)
 }
 
-/// Instructions have four bytes; returns `None` if the code is cut.
+/// Returns the offsets of returns, or `None` if the code is cut. Instructions have four bytes.
 #[cfg(target_arch = "aarch64")]
 pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     /// `ret`: returns to the address in the link register.

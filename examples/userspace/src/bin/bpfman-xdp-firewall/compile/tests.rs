@@ -66,7 +66,7 @@ impl Numbers {
         (self.0 >> 33) % bound
     }
 
-    /// One of few, so that prefixes contain one another.
+    /// Returns one of few prefixes, so that prefixes contain one another.
     fn address(&mut self, v6: bool) -> Prefix {
         let bits = self.below(16) as u32;
         if v6 {
