@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The gate: while it is closed, nobody loads, attaches or runs eBPF programs but the executables and cgroups that the daemon
-// lets (docs/gate.md). Needs Linux 5.11 with LSM "bpf".
+// The gate: while it is closed, only the executables and cgroups that the daemon allows may load, attach or run
+// eBPF programs (docs/gate.md). Needs Linux 5.11 with LSM "bpf".
 //
-// The daemon says until when it is closed, and says so again all the time. When it is gone for longer than that, the gate
-// stands open: a machine without its daemon must not be one that nobody can repair.
+// The daemon sets the time until which the gate is closed, and extends it continuously. If the daemon is gone for
+// longer, the gate is open: a machine without its daemon must still be repairable.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -18,7 +18,7 @@
 #define OWN_MAP 0xffffffff // instead of a program's type
 #define USE 0xfffffffe     // the same, for a program that is attached or run
 
-// Of the kernel's types what is read here; the loader finds the places.
+// Kernel types with the fields that are read here; the loader finds their offsets.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct super_block {
 	__u32 s_dev;
@@ -41,14 +41,14 @@ struct bpf_map {
 };
 #pragma clang attribute pop
 
-// Which file: inode, and device as the kernel counts it (major << 20 | minor).
+// Identity of a file: inode, and device in the kernel's encoding (major << 20 | minor).
 struct executable {
 	__u64 inode;
 	__u32 device;
 	__u32 unused;
 };
 
-// Who was refused.
+// Key of a refusal: the process's name and user, and the type of the program.
 struct stranger {
 	char command[16];
 	__u32 user;
@@ -61,7 +61,7 @@ struct refusals {
 	__u32 unused;
 };
 
-// Nanoseconds since boot, without sleep, until which the gate is closed.
+// Time until which the gate is closed, in nanoseconds since boot without suspend.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -76,7 +76,7 @@ struct {
 	__type(value, __u32);
 } executables SEC(".maps");
 
-// Of version 2, by id; what is below them is let, too.
+// Allowed cgroups of version 2, by id; cgroups below them are allowed, too.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 256);
@@ -84,7 +84,7 @@ struct {
 	__type(value, __u32);
 } groups SEC(".maps");
 
-// The maps of the gate itself, by id: nobody else writes to them.
+// The maps of the gate itself, by id: other processes may not write to them.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16);
@@ -116,7 +116,7 @@ static bool is_let(void)
 	__u64 group;
 	int level;
 
-	// The kernel's own threads have none.
+	// Kernel threads have no memory map.
 	if (!memory)
 		return true;
 	file = memory->exe_file;
@@ -158,8 +158,8 @@ static int refuse(__u32 program_type)
 	return -EPERM;
 }
 
-// A descriptor of a program is enough to attach and run it, and descriptors are passed on. Which program the call names is not
-// read: another thread of the caller could change that before the kernel reads it.
+// Returns whether a command attaches or runs a program by its descriptor, which processes can pass on. The
+// descriptor itself is not read: another thread of the caller could change it before the kernel reads it.
 static bool uses_program(int command)
 {
 	switch (command) {
@@ -185,7 +185,7 @@ int BPF_PROG(gate_load, int command, union bpf_attr *attributes, unsigned int si
 	if (uses)
 		return refuse(USE);
 	type = attributes->prog_type;
-	// Whoever is refused chooses the number: unknown ones are one.
+	// The caller chooses the number: all unknown ones share one entry.
 	return refuse(type < 64 ? type : 64);
 }
 
@@ -194,7 +194,7 @@ int BPF_PROG(gate_map, struct bpf_map *map, unsigned int mode)
 {
 	__u32 id = map->id;
 
-	// Also while the gate is open: a descriptor is for ever.
+	// This applies while the gate is open, too: a descriptor stays valid after it closes.
 	if (!(mode & FMODE_WRITE) || !bpf_map_lookup_elem(&own, &id) || is_let())
 		return 0;
 	return refuse(OWN_MAP);

@@ -7,7 +7,7 @@ set -eu
 address=${BPFMAN_ADDRESS:-@ADDRESS@} version=@VERSION@
 fail() { echo "install.sh: $*" >&2; exit 1; }
 
-# Nothing runs before all of this file has come.
+# Run no command before the whole file has arrived.
 main() {
     case $(uname -s)-$(uname -m) in
         Linux-x86_64) machine=amd64 ;;
@@ -22,7 +22,7 @@ main() {
     done
     (cd "$work" && grep " $name.tar.gz\$" SHA256SUMS | sha256sum -c - > /dev/null) || fail "$name.tar.gz is not what SHA256SUMS says"
     tar -C "$work" -xzf "$work/$name.tar.gz"
-    # Input of this shell may be this file.
+    # The input of this shell may be this file.
     sh "$work/$name/install.sh" "$@" < /dev/null
 }
 main "$@"

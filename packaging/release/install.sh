@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs bpfman from the archive that this file is in, where the packages have it. Run it as root.
+# Installs bpfman from the archive that contains this file, to the same paths as the packages. Run it as root.
 #
-#   ./install.sh              installs, and starts the daemon where systemd runs
-#   ./install.sh --remove     removes what was installed; settings, records and programs in the kernel stay
+#   ./install.sh              installs, and starts the daemon if systemd runs
+#   ./install.sh --remove     removes installed files; settings, records and programs in the kernel stay
 #   ./install.sh --into FOLDER    installs below a folder, and starts nothing
 #
-# Settings in /etc/bpfman that exist are kept; new ones go beside them as NAME.new.
+# Existing settings in /etc/bpfman are kept; new ones are written beside them as NAME.new.
 set -eu
 umask 022
 
@@ -49,15 +49,15 @@ fi
 
 files | while read -r file; do
     mkdir -p "$into/$(dirname "$file")"
-    # Where both folders are one (Fedora from 42 on), the link for scripts of v0.6.0 would take the client's place.
+    # If both folders are the same (Fedora from 42 on), the link for scripts of v0.6.0 would replace the client.
     if [ "$file" = usr/sbin/bpfman ] && [ "$into/usr/sbin" -ef "$into/usr/bin" ]; then continue; fi
-    # A name beside it and a rename: a program that runs keeps its file.
+    # Write beside the file and rename: a running program keeps its file.
     case $file in
         etc/*) target=$into/$file; if [ -e "$target" ] && ! cmp -s "$here/files/$file" "$target"; then target=$target.new; fi ;;
         *) target=$into/$file ;;
     esac
     cp -pP "$here/files/$file" "$target.install.$$"
-    # Whoever unpacked the archive must not own what root runs.
+    # Root runs these files: they must not belong to the user who unpacked the archive.
     [ "$(id -u)" != 0 ] || chown -h 0:0 "$target.install.$$"
     [ -L "$target.install.$$" ] || chmod go-w "$target.install.$$"
     mv -f "$target.install.$$" "$target"
