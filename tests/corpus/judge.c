@@ -63,8 +63,8 @@ static void print_text(const char *name, const char *text)
 	putchar('"');
 }
 
-// Runs a program on an empty IPv4 packet, or on the input that its type needs. Returns false if the kernel does not run
-// programs of this type by themselves.
+// Runs a program on an empty IPv4 packet, or on the input that its type needs. Returns false if the kernel does not
+// run programs of this type by themselves.
 static bool run(int fd, __u32 type, unsigned int *returned, int *error)
 {
 	unsigned char packet[64] = { [12] = 0x08, [14] = 0x45 };
@@ -171,8 +171,8 @@ static int load(const char *path, bool runs, bool together)
 			return 1;
 		bpf_object__for_each_program(program, object)
 			bpf_program__set_autoload(program, together || !strcmp(bpf_program__name(program), all[at]));
-		// Load all programs of a struct_ops map: libbpf loads them by the map, and the kernel refuses the map without
-		// the others.
+		// Load all programs of a struct_ops map: libbpf loads them by the map, and the kernel refuses the map
+		// without the others.
 		bpf_object__for_each_map(map, object)
 			if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 				bpf_object__for_each_program(program, object)

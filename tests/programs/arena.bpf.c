@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Members of chains that count in a page of an arena (Linux 6.9). No page is allocated here: writes to a missing page are
-// dropped, and reads return 0.
+// Members of chains that count in a page of an arena (Linux 6.9). No page is allocated here: writes to a missing page
+// are dropped, and reads return 0.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

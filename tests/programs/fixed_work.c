@@ -2,9 +2,9 @@
 //
 // Does a given amount of work, thirty calls deep and partly in the kernel, and prints the time that it took.
 //
-// For each line on standard input, a number of rounds, it answers with a line: nanoseconds of its CPU time, and the tenth
-// percentile of the wall-clock time, in nanoseconds, of stretches of some rounds. Other processes seldom interrupt so short a
-// stretch. Its time includes interrupts, and a hypervisor's part in them, which no process's CPU time has.
+// For each line on standard input, a number of rounds, it answers with a line: nanoseconds of its CPU time, and the
+// tenth percentile of the wall-clock time, in nanoseconds, of stretches of some rounds. Other processes seldom interrupt
+// so short a stretch. Its time includes interrupts, and a hypervisor's part in them, which no process's CPU time has.
 #include <err.h>
 #include <fcntl.h>
 #include <stdio.h>

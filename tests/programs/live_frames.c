@@ -8,8 +8,8 @@
 // FRAMES is a file of frames of LENGTH bytes each, a power of two of them, that differ in the WIDTH bytes from WINDOW on.
 // These bytes are written for each frame: the kernel reuses frames, and a receiver that forwards a frame changes it.
 // For each line on standard input, a number of frames and the maximum number in flight, it sends them in turn, and
-// answers with a line: nanoseconds of CPU time of this thread and of ksoftirqd, which takes over when there is much to
-// receive. It stays on one CPU, so that the other end of a veth pair receives the frames there too.
+// answers with a line: nanoseconds of CPU time of this thread and of ksoftirqd, which takes over when there is much
+// to receive. It stays on one CPU, so that the other end of a veth pair receives the frames there too.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <err.h>

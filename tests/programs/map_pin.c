@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 #define _GNU_SOURCE
-// Acts like a container with a map of a volume: opens its pin and reads or writes the first entry of an array of 8-byte
-// values. `map_pin PIN read` opens it for reading only, `map_pin PIN write NUMBER` for both, by bpf(2) without any
-// library. `map_pin PIN again NEW` opens it for reading only, pins it again at NEW, and opens that for both.
+// Acts like a container with a map of a volume: opens its pin and reads or writes the first entry of an array of
+// 8-byte values. `map_pin PIN read` opens it for reading only, `map_pin PIN write NUMBER` for both, by bpf(2) without
+// any library. `map_pin PIN again NEW` opens it for reading only, pins it again at NEW, and opens that for both.
 // `map_pin PIN insert OUTER` opens it for reading only and inserts it at index 0 of the map of maps OUTER. Prints the
 // number, or the failed step and its errno.
 #include <errno.h>

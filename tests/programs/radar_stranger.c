@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A process that uses eBPF without the daemon: it executes its arguments one after another, and prints a line for each.
-// The argument `wait` waits for the end of standard input.
+// A process that uses eBPF without the daemon: it executes its arguments one after another, and prints a line for
+// each. The argument `wait` waits for the end of standard input.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/bpf.h>

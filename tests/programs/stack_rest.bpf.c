@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Members of chains that leave values on their stack, and members that look for them in unwritten stack. The kernel lets
-// privileged programs read it (Linux 6.3 and later).
+// Members of chains that leave values on their stack, and members that look for them in unwritten stack. The kernel
+// lets privileged programs read it (Linux 6.3 and later).
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

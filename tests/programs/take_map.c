@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 #define _GNU_SOURCE
-// A local process that gets an array map of 8-byte values from the daemon: `take_map SOCKET ID HOW [WORD]`, without any
-// library. It prints the result of each step, one word a line.
+// A local process that gets an array map of 8-byte values from the daemon: `take_map SOCKET ID HOW [WORD]`, without
+// any library. It prints the result of each step, one word a line.
 //
 //   read             opens it for reading, reads the first entry, writes it, maps it into memory
 //   write NUMBER     opens it for writing, writes the first entry

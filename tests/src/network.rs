@@ -95,7 +95,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Creates both ends. Each has an [`INTERFACE`] and knows the other's addresses, so that they send no ARP.
+    /// Creates both ends. Each has an [`INTERFACE`] and knows the other's addresses, so that none sends ARP.
     #[must_use]
     pub fn new() -> Self {
         let (near, far) = (Namespace::new("near"), Namespace::new("far"));

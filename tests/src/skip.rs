@@ -18,8 +18,8 @@ pub fn lacks(feature: &str, sample: &str, test: &str) -> bool {
     missing
 }
 
-/// Returns whether the kernel refuses a sample also if `bpftool` loads it: then the kernel lacks the feature, and
-/// the daemon is not at fault.
+/// Returns whether the kernel refuses a sample also if `bpftool` loads it: then the kernel lacks the feature,
+/// and the daemon is not at fault.
 #[must_use]
 pub fn refused(sample: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();

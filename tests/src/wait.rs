@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Time limit of every wait in tests. No successful wait takes as long, even on emulated machines, which are ten times
-/// slower. The limit is below the three minutes after which nextest terminates a silent test.
+/// Time limit of every wait in tests. No successful wait takes as long, even on emulated machines, which are
+/// ten times slower. The limit is below the three minutes after which nextest terminates a silent test.
 pub const DEADLINE: Duration = Duration::from_secs(150);
 /// Time for which a wait may continue after its processes were killed.
 const AFTERWARDS: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! User-space library of the examples. They get maps from `bpfmand` or from pins, load nothing, and need no rights.
+//! User-space library of the examples. They get maps from `bpfmand` or pins, load nothing, and need no rights.
 
 pub mod address;
 pub mod control_group;

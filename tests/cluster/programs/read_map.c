@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Runs in an unprivileged pod: opens the map at a path for reading, and prints the 64-bit value of entry 0 every tenth
-// of a second, a line each. If the map cannot be opened, prints the reason and exits with 1.
+// Runs in an unprivileged pod: opens the map at a path for reading, and prints the 64-bit value of entry 0 every
+// tenth of a second, a line each. If the map cannot be opened, prints the reason and exits with 1.
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdint.h>

@@ -52,7 +52,7 @@ impl Cluster {
         .await;
     }
 
-    /// Writes a kubeconfig for programs that log in with a token, which must run inside the cluster's network.
+    /// Writes a kubeconfig for programs that log in with a token. They must run inside the cluster's network.
     #[must_use]
     pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
         let mut config = Kubeconfig::read_from(self.kubeconfig()).unwrap();

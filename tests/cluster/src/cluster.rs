@@ -35,9 +35,9 @@ enum Life {
 }
 
 impl Cluster {
-    /// Returns etcd and an API server that no other test uses at the same time. They contain only the objects that
-    /// Kubernetes itself creates, and possibly the project's definitions. Under nextest they come from a pool. Returns
-    /// `None`, and prints a line that counts as a skip, if Kubernetes was not built.
+    /// Returns etcd and an API server that no other test uses at the same time. They contain only the objects
+    /// that Kubernetes itself creates, and possibly the project's definitions. Under nextest they come from a
+    /// pool. Returns `None`, and prints a line that counts as a skip, if Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
         Self::of(Pool::Defined)
@@ -150,7 +150,7 @@ impl Cluster {
         command
     }
 
-    /// Calls `work` in the cluster's network. Its sockets stay there, so that the API server reaches a test's servers.
+    /// Calls `work` in the cluster's network. Its sockets stay there, so that servers of a test are reachable.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         in_network(&self.netns(), work)
     }

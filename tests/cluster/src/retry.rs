@@ -1,4 +1,4 @@
-//! Retries of requests: if a busy API server asks for it, or if the connection failed before anything was sent.
+//! Retries of requests: if a busy API server asks for it, or if the connection failed before data was sent.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 pub use bpfman_tests::wait::DEADLINE;
 
-/// Minimum and maximum pause between two polls, an eighth of the time waited so far: many polls run slow kubectl.
+/// Bounds of the pause between two polls, an eighth of the time waited so far: many polls run slow kubectl.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 

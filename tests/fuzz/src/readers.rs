@@ -31,7 +31,7 @@ impl StartReader for Scripted {
     }
 }
 
-/// Loads the object that the reader describes, and attaches it twice to one hook, which splices its instructions.
+/// Loads the object that the reader describes, and attaches it twice to one hook, where it is spliced.
 pub fn run(bytes: &[u8]) {
     let world = World::new();
     let reader = Scripted { answers: bytes.to_vec(), held: Mutex::default() };

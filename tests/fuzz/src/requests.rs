@@ -123,7 +123,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Makes the call that the first byte selects. Panics if the daemon does not answer or reports an internal error.
+/// Makes the call of the first byte. Panics if the daemon does not answer, or returns an internal error.
 pub fn request(bytes: &[u8]) {
     let Some((method, message)) = bytes.split_first() else { return };
     let method = Method::ALL[usize::from(*method) % Method::ALL.len()];

@@ -5,8 +5,8 @@ use bpfmand_calls::{
 };
 use bpfmand_kernel::linux::fuzzing::session_call;
 
-/// Reads input as a type that its first byte selects. Panics if a descriptor or pointer that is filled in is outside of
-/// the bytes, if a buffer is too long, or if receiver and daemon find different fields.
+/// Reads input as a type that its first byte selects. Panics if a descriptor or pointer that is filled in is
+/// outside of the bytes, if a buffer is too long, or if receiver and daemon find different fields.
 pub fn run(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 5 {

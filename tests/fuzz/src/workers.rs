@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::world;
 
-/// Fetcher and verifier that send the input whatever the request is, and close the connection, also after a restart.
+/// Fetcher and verifier that send the input whatever the request is, and close the connection; also restarted ones.
 #[derive(Debug)]
 struct Scripted {
     fetcher: Vec<u8>,

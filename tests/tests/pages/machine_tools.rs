@@ -42,7 +42,7 @@ pub fn helm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a script's options. If its first argument is none, the arguments are a command, which is not checked.
+/// Checks a script's options. If its first argument is none, the arguments are an unchecked command.
 pub fn script(words: &[String]) -> Result<(), String> {
     let path = root().join(&words[0]);
     if !path.is_file() {

@@ -1,4 +1,4 @@
-//! The node agent: its user has rights only in a pod of the daemon's own namespace, and none if it is unknown.
+//! The node agent: its user has rights only in a pod of the daemon's namespace, and none if that is unknown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn agents_user_counts_in_a_pod_of_the_daemons_namespace_alone() {
     }
     assert_eq!(daemon.state(), before);
     let loaded = load_as_agent(&daemon, &within(&pod(1)));
-    // On Linux 5.10, the verifier refuses tenants' programs that compare pointers into packets, for lack of CAP_PERFMON.
+    // On Linux 5.10, tenants may not compare pointers into packets: the load gets as far as the verifier.
     if loaded.code == 8 && is_older_than((6, 1), "programs of tenants that read packets", &test_name()) {
         return;
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use bpfman_tests::Daemon;
 use bpfman_tests::control_group::Group;
 
-/// Attaches `early` with BPF_F_PREORDER to connect4, prints the kernel's answer, and exits when stdin is closed.
+/// Attaches `early` with BPF_F_PREORDER to connect4, prints the kernel's answer, and waits for the end of stdin.
 const EARLY: &str = r"
 import ctypes, os, struct, sys
 libc, keep = ctypes.CDLL(None, use_errno=True), []

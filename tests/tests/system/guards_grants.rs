@@ -95,7 +95,7 @@ fn of_ada(path: &str) -> Target {
 }
 
 fn target_as(rights: &[&str], path: &str) -> Target {
-    // setpriv keeps capabilities until it executes a program: `env` has none, and cannot read files that the user cannot.
+    // setpriv keeps capabilities until it executes a program: `env` has none, and reads only what the user may.
     Target::start_by(Command::new("setpriv").args(rights).args(["--", "env", path]))
 }
 
@@ -238,7 +238,7 @@ fn a_grants_return_probe_is_of_a_process_of_its_group() {
     assert!(team.other.returned_into_main() && !team.ours.returned_into_main());
 }
 
-/// Users share cgroups: in a service that serves several, and in a session in which a set-user-id program runs.
+/// Users share cgroups: in a service that serves several, or in a session that runs a set-user-id program.
 #[test]
 fn a_grants_program_runs_for_no_other_user_of_its_group() {
     let mut team = Team::new("");
@@ -403,8 +403,8 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
 }
 
-/// A program of a tracepoint that returns 0 hides the event from perf, which a tenant must not do. No other test has
-/// a program at this tracepoint: root's programs return 0 for all tasks.
+/// A program of a tracepoint that returns 0 hides the event from perf, which a tenant must not do. No other
+/// test has a program at this tracepoint: root's programs return 0 for all tasks.
 #[test]
 fn tenants_program_hides_no_task_from_perf() {
     let mut team = Team::new("");

@@ -1,5 +1,5 @@
-//! `xdp-loader` and the daemon at one hook, with either of them killed: no program of the other one is lost, and the
-//! daemon's program is attached completely or not at all.
+//! `xdp-loader` and the daemon at one hook, with either of them killed: no program of the other one is lost,
+//! and the daemon's program is attached completely or not at all.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
 // Tracepoint and probes. `act truncate` reaches vfs_truncate(path, length), which returns -EISDIR; `act probe` calls its own
-// function. vfs_truncate has this name and these parameters on every supported kernel; do_mkdirat and similar functions
-// do not exist since Linux 7.0.
+// function. vfs_truncate has this name and these parameters on every supported kernel; do_mkdirat and similar
+// functions do not exist since Linux 7.0.
 #include "calls.h"
 #include <bpf/bpf_core_read.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// A member whose frame and whose function's frame fill the 512 bytes of stack, alone on any kernel. Eight bytes more for
-// the chain make its frame 48 bytes, with 464 of the function, if frames are rounded to 16 bytes (6.12 and later), which
-// fits; and 64 with 480 if they are rounded to 32 (6.1), which does not: there the chain must do without.
+// A member whose frame and whose function's frame fill the 512 bytes of stack, alone on any kernel. Eight bytes more
+// for the chain make its frame 48 bytes, with 464 of the function, if frames are rounded to 16 bytes (6.12 and later),
+// which fits; and 64 with 480 if they are rounded to 32 (6.1), which does not: there the chain must do without.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

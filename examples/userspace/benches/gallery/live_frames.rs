@@ -20,7 +20,7 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// Starts a sender. Frames may differ within [`WINDOW`] bytes, so that receivers do not always look up one entry.
+    /// Starts a sender. Frames may differ within [`WINDOW`] bytes, so that lookups of receivers differ, too.
     pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Returns a compiled example. Tests call this in parallel: make compiles once, and clang replaces atomically.
+/// Returns a compiled example. Tests call this in parallel: make compiles once, and clang replaces files.
 pub fn object(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test.ancestors().nth(3).context("a test lies in target/<profile>/deps")?;

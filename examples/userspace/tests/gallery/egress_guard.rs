@@ -149,7 +149,7 @@ fn unrequested_answers_are_ignored() {
     query_again[2] &= 0x7f;
     let mut failed = good.clone();
     failed[3] |= 2;
-    // Each of these messages arrives, and none is trusted: wrong address, port, query id or name, or not a response.
+    // Each message arrives, and none is trusted: wrong address, port, query id or name, or not a response.
     let mut unasked = 0;
     let resolver = guarded.server.socket.try_clone().unwrap();
     for (what, sender, message, counted) in [

@@ -68,8 +68,8 @@ impl RealNode {
         self.archive(&archive);
     }
 
-    /// Imports an image with binaries of this build and the libraries that they are linked with. This takes seconds;
-    /// static binaries as in packages take minutes.
+    /// Imports an image with binaries of this build and the libraries that they are linked with. This takes
+    /// seconds; static binaries as in packages take minutes.
     fn as_built(&self, placed: &[Placed<'_>], name: &str) {
         let archives =
             binaries::build_folder().parent().expect("it lies in the target folder").join("kube/images");

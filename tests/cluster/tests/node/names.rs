@@ -1,4 +1,4 @@
-//! Registry host names, which the daemon resolves: a static binary cannot use the system's resolver libraries.
+//! Registry host names, which the daemon resolves: static binaries cannot use the system's resolver libraries.
 
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;

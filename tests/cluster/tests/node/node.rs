@@ -12,8 +12,8 @@ use bpfman_tests::{Outcome, command::run, compile};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-/// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is removed.
-/// If the sandbox still runs then, it stays until garbage collection, which happens every minute.
+/// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is
+/// removed. If the sandbox still runs then, it stays until garbage collection, which happens every minute.
 const POD_REMOVAL_TIMEOUT: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
 pub struct RealNode {

@@ -96,7 +96,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
     let taken = asked(node, "profile --seconds 3");
     eprintln!("{}", taken.stderr);
     let folded = taken.success();
-    // Both profilers sample all CPUs of this machine. On two machines, only the pod's node would see the program.
+    // Both profilers sample all CPUs of this machine. On two machines, only the pod's node would see it.
     for name in ["node-a", "node-b"] {
         let own: Vec<_> = folded.lines().filter(|line| line.starts_with(&format!("{name};busy;"))).collect();
         own.iter().for_each(|line| eprintln!("{line}"));

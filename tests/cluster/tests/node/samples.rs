@@ -21,7 +21,7 @@ const REFUSED: [(&str, &str); 3] = [
     ("private-image", "pull secret bpfman/registry"),
     ("tcx-mirror", "interface \"eth1\" does not exist"),
 ];
-/// A sample that a packaged daemon refuses: it looks for libraries in its own image, which has only its program.
+/// A sample that a packaged daemon refuses: it looks for libraries in its image, which has only its program.
 const REFUSED_IF_PACKAGED: (&str, &str) = ("uprobe-malloc", "no library of that name");
 /// Samples with program types that a kernel may lack; the error then names the type.
 const OF_SOME_KERNELS: [&str; 2] = ["fentry-unlink", "kprobe-wake"];

@@ -1,5 +1,5 @@
-//! Scenario: an application of a tenth of the nodes changes, and only these nodes write: that a load is slow, and
-//! then the result.
+//! Scenario: an application of a tenth of the nodes changes, and only these nodes write: that a load is slow,
+//! and then the result.
 
 use anyhow::Result;
 use serde_json::json;

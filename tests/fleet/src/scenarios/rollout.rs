@@ -1,4 +1,4 @@
-//! Scenario: a preflight stops one version, a wave stops a second, and a third completes after the controller is killed.
+//! Scenario: a preflight stops one version, a wave a second, and a third completes after the controller is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

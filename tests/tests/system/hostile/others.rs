@@ -53,7 +53,7 @@ pub fn with_subordinate_users() -> (MountNamespace, Daemon) {
     (namespace, daemon)
 }
 
-/// Opens `of_one` streams as each of nine subordinate users. Returns how many are open, and whether BOB gets one.
+/// Opens `of_one` streams as each of nine subordinate users. Returns their number, and whether BOB gets one.
 fn taken_by_subordinates<S: Send, F: Future<Output = Option<S>>>(
     socket: &Path,
     of_one: usize,

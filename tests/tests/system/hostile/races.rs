@@ -224,7 +224,7 @@ fn callers_at_once_pass_the_limit_of_a_grant() {
     assert_eq!(daemon.bpfman("list programs -o json").json()["programs"].as_array().unwrap().len(), loaded);
 }
 
-/// A user namespace gives a pod's process rights over mounts that it makes, but not over those that it was given.
+/// A user namespace gives a pod's process rights over mounts that it makes, but not over inherited ones.
 #[test]
 fn volume_for_reading_is_remounted_in_a_user_namespace() {
     let node = Node::new();

@@ -29,7 +29,7 @@ impl Class {
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }
 
-/// Part of a request that belongs to another owner; all others are the caller's. A place is wrong in one way at a time.
+/// Part of a request that is another owner's; all others are the caller's. A place is wrong in one way at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     Program,

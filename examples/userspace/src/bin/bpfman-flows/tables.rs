@@ -21,7 +21,7 @@ impl Tables {
         Ok(Self { flows: maps.open("flows", MapAccess::Read)?, drops: maps.open("drops", MapAccess::Read)? })
     }
 
-    /// Returns flows and drops, most recently seen first, perhaps without entries that the kernel just evicted.
+    /// Returns flows and drops, most recently seen first. Entries evicted during the read may be missing.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let flows = entries(&self.flows, |key| Flow::parse(key, DropReason(0)));
         let drops = entries(&self.drops, Flow::parse_drop);

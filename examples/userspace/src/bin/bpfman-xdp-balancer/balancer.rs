@@ -284,7 +284,7 @@ impl Balancer {
         Ok(places)
     }
 
-    /// Gives services entries, in the configuration's order: a known one keeps its own, others get a free one.
+    /// Gives services entries, in the configuration's order: a known one keeps its own, others get new ones.
     fn place_services(
         &mut self,
         config: &Config,

@@ -10,7 +10,7 @@ use crate::rule::{Direction, Rule};
 
 pub const MAX_RULES: usize = 131_072;
 
-/// Parses one rule per line, with comments after `#`. A rule that matches the same as an earlier line is invalid.
+/// Parses one rule per line, with comments after `#`. A rule with the same match as an earlier one is invalid.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     let mut seen = HashMap::new();
@@ -51,7 +51,7 @@ pub fn read(path: &str) -> Result<Vec<Rule>> {
     parse(&text, &name)
 }
 
-/// Inserts a drop rule before the first rule that could match its packets. Returns whether the rule was absent.
+/// Inserts a drop rule before the first rule that could match its packets. Returns whether it was absent.
 pub fn block(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     let rule = Rule::drop_from(prefix);
     if rules.contains(&rule) {

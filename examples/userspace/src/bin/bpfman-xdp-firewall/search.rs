@@ -22,7 +22,7 @@ struct Step {
 }
 
 impl Search {
-    /// Builds a search of at most `most` steps. Each step halves the prefixes, so that common lengths come early.
+    /// Builds a search of at most `most` steps. Each step halves the prefixes: common lengths come early.
     fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();

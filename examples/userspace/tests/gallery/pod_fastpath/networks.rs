@@ -24,7 +24,7 @@ fn node_answers_at_its_own_addresses_in_known_networks() {
         (client, NODE),
         (client, NODE_V6),
         (&pod.namespace, NODE),
-        // The source is given: the kernel would use another one until duplicate address detection has finished.
+        // Set the source: the kernel uses another one until duplicate address detection has finished.
         (&pod.namespace, &format!("-I {} {NODE_V6}", pod.address_v6)),
         (node, pod.address.as_str()),
         (node, pod.address_v6.as_str()),

@@ -122,7 +122,7 @@ fn heads_of_go_programs_show_at_both_ends_until_detached() {
     stage.go(ROOT, &format!("{} --detach", stage.file())).fails(5, &["no probe is at", "hint: "]);
 }
 
-/// The data is on a goroutine's stack, which moves during the call; the call contains a call of the same function.
+/// The data is on a goroutine's stack, which moves during the call; the call contains another of the function.
 #[test]
 fn nested_connections_are_seen_even_when_stacks_move() {
     let Some(stage) = Stage::new("nested_connections_are_seen_even_when_stacks_move") else {

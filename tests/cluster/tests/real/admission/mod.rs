@@ -36,7 +36,7 @@ pub async fn rights(cluster: &Cluster) {
     }
 }
 
-/// Applies the packaged webhooks, with an address instead of the Service, which no test has, and a longer timeout.
+/// Applies the packaged webhooks with an address, since no test has the Service, and a longer timeout.
 pub async fn configure(cluster: &Cluster) {
     for mut object in packaged("admission.yaml") {
         for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {

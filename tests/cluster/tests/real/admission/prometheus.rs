@@ -48,7 +48,7 @@ async fn config(cluster: &Cluster, agent: &str) -> String {
             {
                 "job_name": "bpfman-agent", "scheme": "https",
                 "authorization": { "credentials_file": file },
-                // Like the agent's ServiceMonitor: no client is configured to trust its self-made certificate.
+                // Like the agent's ServiceMonitor: no client trusts its self-made certificate.
                 "tls_config": { "insecure_skip_verify": true },
                 "static_configs": [{ "targets": [agent] }],
             },

@@ -226,7 +226,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(received(&network, &stream).await > 0);
     assert!(links(&site.node).is_empty());
     drop((stream, network));
-    // The kernel removes the pod's namespace in the background; a route that remains would look like the next pod's.
+    // The kernel removes the pod's namespace in the background; a route left over would look like the next pod's.
     wait::until("the route is gone", async || site.node.network.ip(&["route", "show", POD]).is_empty()).await;
 
     site.pod("shop", "web-1", "web").await;
@@ -240,7 +240,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(is_attached(&network));
     site.protect("CHECK", "shop/web-1", &network, &added.output).accepted();
 
-    // An agent that starts before the pod's first container keeps the link, and so does the container's start.
+    // An agent that starts before the pod's first container keeps the link, and so does that container.
     let before = site.node.daemon.bpfman("list links -o json").json();
     assert_eq!(before["links"].as_array().unwrap().len(), 1);
     agent.kill();

@@ -44,7 +44,7 @@ async fn own_programs_without_state_object_are_unloaded() {
     };
     assert!(owners(&node).len() == 4 && others(&owners(&node)), "{:?}", owners(&node));
 
-    // While no agent runs, a user removes finalizers and deletes the objects, and also one of the applications.
+    // While no agent runs, a user removes finalizers and deletes the objects, and one of the applications.
     agent.kill();
     let states = objects(&cluster, "ClusterBpfApplicationState").await;
     let applications = objects(&cluster, "ClusterBpfApplication").await;

@@ -21,7 +21,7 @@ async fn two_machines_of_one_name_keep_programs_and_spare_the_server() {
     let made = cluster.apply_one(written).await;
     until_success(&cluster, &made).await;
 
-    // Program ids differ between the machines: each agent writes its own, which the other agent finds changed.
+    // Program ids differ between the machines: each agent writes its own, and the other finds them changed.
     let mark = cluster.mark();
     let second = agent(&cluster, "twins", &twin.socket());
     let suspects = |log: String| log.contains("its state is written too often");

@@ -46,7 +46,7 @@ fn holdings(node: &Node) -> (Holdings, usize) {
     (all, programs.len())
 }
 
-/// Returns whether an application has reached its final state: it is as requested, or its rollout was given up.
+/// Returns whether an application has reached its final state: as requested, or with an abandoned rollout.
 fn is_at_rest(object: &DynamicObject) -> bool {
     let (status, generation) = (&object.data["status"], object.metadata.generation);
     let condition = &status["conditions"][0];
