@@ -82,7 +82,7 @@ fn own_namespace_of_an_application_gets_its_maps_by_default() {
     csi.publish(request(&node, "own", "shop", APPLICATION, "hits", false)).unwrap();
     assert_eq!(node.map_id("own", "hits"), map_of(&quiet, "hits"));
     csi.publish(request(&node, "trail", "shop", "telling", "trail", true)).unwrap();
-    // By its full name, since the pod's own namespace is searched first.
+    // The map is named in full, since the pod's own namespace is searched first.
     csi.publish(request(&node, "bank", "bank", "shop/telling", "hits", true)).unwrap();
     for (namespace, application, maps, code) in [
         ("shop", "telling", "hits", Code::PermissionDenied),

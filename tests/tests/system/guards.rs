@@ -195,7 +195,7 @@ fn tenants_return_probe_inside_of_a_function_is_refused() {
     twins.call();
 }
 
-/// Attaches return probes of a tenant beside an entry probe of all processes, at one function of a shared file.
+/// A tenant's return probe beside an entry probe of all processes, at one function of a shared file.
 #[test]
 fn tenants_return_probe_changes_its_own_process_alone() {
     if is_older_than((6, 13), "return probes that leave other processes alone", &test_name()) {

@@ -95,7 +95,7 @@ fn of_ada(path: &str) -> Target {
 }
 
 fn target_as(rights: &[&str], path: &str) -> Target {
-    // setpriv keeps capabilities until it executes a program: `env` has none, and reads only what the user may.
+    // setpriv keeps capabilities until it executes a program: `env` has none and reads only what the user may.
     Target::start_by(Command::new("setpriv").args(rights).args(["--", "env", path]))
 }
 

@@ -36,7 +36,7 @@ fn loops_of_tenants_are_bounded_together() {
             ["number of rounds that is no constant", "(function loops_of_any_count, instruction "],
         ),
         ("loops_too_long", ["its loops make up to 50000 rounds", "the verifier walked through"]),
-        // Its loops make 9,000,000 rounds, but the verifier walks through 27,000 instructions only.
+        // Its loops make 9,000,000 rounds, while the verifier walks through 27,000 instructions.
         ("loops_of_global", ["may run for ", "through global functions once each"]),
         ("copies_in_a_loop", ["may run for ", "its loops make up to 1000 rounds"]),
     ] {

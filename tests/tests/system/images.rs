@@ -103,7 +103,7 @@ fn progress_shows_bytes_of_loads_and_verifications() {
     assert_eq!(watched.success(), verified.success());
 }
 
-/// The registry does not answer a step before it was announced.
+/// The registry answers no step before the client has announced it.
 #[test]
 fn a_signing_that_waits_says_for_which_step() {
     let registry = Registry::start();

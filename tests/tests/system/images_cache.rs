@@ -235,7 +235,7 @@ fn start_detaches_programs_revoked_while_the_daemon_was_down() {
         world.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
         assert_eq!(links(&world.daemon), 0);
         assert!(findings(&world.daemon)[0].contains("is revoked"));
-        // It stays detached, also after a kill.
+        // The program stays detached, even after a kill of the daemon.
         world.daemon.kill();
         world.daemon.again(&Launch { policy, ..Launch::default() });
         assert_eq!(links(&world.daemon), 0);

@@ -109,7 +109,7 @@ fn a_rollback_is_judged_by_the_policy_as_it_is_now() {
     for version in ["1", "2"] {
         let name = named(version);
         let object = compile::object("chain").display().to_string();
-        // Another date makes another image of the same object.
+        // Another date makes a different image of the same object.
         let mut build = daemon.cli_command();
         build.args(["image", "build", "-t", &name, "-b", &object]).env("SOURCE_DATE_EPOCH", version);
         Outcome::of(&mut build).success();

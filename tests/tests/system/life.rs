@@ -290,7 +290,7 @@ fn daemon_runs_without_cap_sys_resource() {
 fn the_launch_forms_of_older_deployments_are_taken() {
     for flags in [&["serve"][..], &["--csi-support"], &["serve", "--csi-support", "--timeout", "0"]] {
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        // The test's own flags precede these, so that flags are before and after the command: both orders work.
+        // The test's own flags precede these, so flags are before and after the command: both orders work.
         let environment = vec![("KUBE_NODE_NAME".to_owned(), "node".to_owned())];
         let daemon = Daemon::start_with(&Launch { flags, environment, ..Launch::default() });
         assert_eq!(daemon.bpfman("list programs -q").success(), "");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::map_entries::{MapBench, READER};
 
-/// A user could otherwise make the daemon search a map of maps of any size for each caller.
+/// Without this limit, a user could make the daemon search a map of maps of any size for each caller.
 #[test]
 fn too_large_map_of_maps_is_not_searched_and_reported() {
     let daemon = Daemon::start();
@@ -49,7 +49,7 @@ fn a_dump_ends_when_its_grant_is_taken_away() {
     assert!(said.contains("may not") && lines < ENTRIES, "{lines}: {said}");
 }
 
-/// This many entries take several readings.
+/// The number of entries requires several reads.
 #[test]
 fn many_entries_are_dumped_each_once() {
     let daemon = Daemon::start();

@@ -279,7 +279,7 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     daemon.cli_as(READER, READER, &["map", "dump", &id]).success();
     daemon.cli_as(NOBODY, NOBODY, &["map", "dump", &id]).fails(4, &["may not"]);
     daemon.cli_as(READER, READER, &["map", "set", &id, "5", "number=4,name=x"]).fails(4, &["may not"]);
-    // The owner is unknown while a third-party program uses it directly.
+    // The owner is unknown while a third-party program uses the map directly.
     let borrower = daemon.fs().join("borrower");
     let (object, program) = (compile::object("borrower"), borrower.to_str().unwrap());
     let mut words = vec!["bpftool", "prog", "load", object.to_str().unwrap(), program];

@@ -139,7 +139,7 @@ fn records_are_printed_by_type_and_nothing_stays() {
     assert_eq!(raw["value"], "72617700");
     let sample = run.wait_for("record", |event| event["map"] == "samples");
     assert_eq!(sample["value"]["name"], "packet");
-    // Two datagrams, the marker, and packets of the kernel itself.
+    // The sum of two datagrams, the marker, and packets of the kernel itself.
     let packets =
         run.wait_for("changed", |event| event["map"] == "packets" && event["value"].as_u64() >= Some(30));
     assert_eq!(packets["value"].as_u64().unwrap() % 10, 0, "{packets}");
@@ -160,7 +160,7 @@ fn records_are_printed_by_type_and_nothing_stays() {
     until("the buffer for prints is gone", || print_buffers(daemon.pid()).is_empty());
 }
 
-/// Events just before the end are printed too.
+/// Events shortly before the end are printed, too.
 #[test]
 fn a_run_ends_by_itself_with_the_last_changes_told() {
     let (daemon, network) = (Daemon::start(), Network::new());
@@ -240,7 +240,7 @@ fn killed_daemon_ends_leased_programs_when_it_starts_again() {
         assert_eq!(print_buffers(pid).len(), 1);
     }
     daemon.kill();
-    // The client exits when it notices that the daemon is gone.
+    // The client exits once it notices that the daemon is gone.
     assert_eq!(run.ended().code(), Some(3));
     daemon.again(&Launch::default());
     until_empty(&daemon);
@@ -365,7 +365,7 @@ fn invalid_run_is_refused_and_nothing_is_left() {
     assert_eq!(daemon.state(), before);
 }
 
-/// A program in such a section runs only if it is named.
+/// A program in a section with a question mark runs only if it is named.
 #[test]
 fn a_section_with_a_question_mark_runs_when_it_is_named() {
     let (daemon, network) = (Daemon::start(), Network::new());

@@ -31,7 +31,7 @@ fn runs_are_counted_while_they_are_asked_for() {
                 target.get_priority();
             }
         });
-        // The other process may need longer to start.
+        // The other process may take longer to start.
         let mut samples = (0..100).map(|_| sample(&[busy, idle], 100).unwrap().programs);
         let runs = samples.find(|runs| runs[0].runs > 0);
         stop.store(true, Ordering::Relaxed);

@@ -54,14 +54,14 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
     ended[0].stderr.take().unwrap().read_to_string(&mut said).unwrap();
     let expected = format!("user {SLOW} has 56 changes that work or wait, as many as may be");
     assert!(said.contains(&expected), "{said}");
-    // Other users have threads for changes, which need no reader here, and reads have their own.
+    // Changes of other users that need no object reader still get threads, and reads have their own threads.
     for user in [OTHER, 0] {
         let missing = format!("load file -p {} --programs xdp:xdp_member", daemon.path("none.o").display());
         let refused = daemon.bpfman_as(user, &missing).stderr;
         assert!(refused.contains("none.o"), "{refused}");
     }
     daemon.bpfman_as(SLOW, "list programs").success();
-    // If these calls had waited for a thread, all slow loads except the last ones, one per thread, would have ended.
+    // These calls did not wait for a thread: otherwise all slow loads except one per thread would have ended.
     let over = slow.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
     assert!(over < slow.len().saturating_sub(THREADS), "{over}");
     for child in &mut slow {

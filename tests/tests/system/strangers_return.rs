@@ -72,7 +72,7 @@ fn the_race_of_2022_takes_no_filter_of_ours() {
         assert_eq!(filters(far), ours);
         assert!(is_ok(&wire, id));
     }
-    // Another tool deletes ours by its handle, and one flushes all: third-party filters are not restored.
+    // Another tool deletes our filter by its handle, and one flushes all; their filters are not restored.
     with_bpffs(far, &replace);
     let numbers = format!("filter del dev {INTERFACE} ingress pref {priority} handle {handle} bpf");
     tc_in(far, &numbers.split(' ').collect::<Vec<_>>());
@@ -106,7 +106,7 @@ fn a_tcx_link_that_others_force_off_or_unpin_comes_back() {
         comes_back(&traffic, program, &wire, id);
         let now = link(&wire, id);
         assert_ne!(now.kernel_link_id.unwrap(), kernel_link);
-        // Without its pin the link ends.
+        // Without its pin the link ends, and is restored.
         let pin = now.pin_path;
         std::fs::remove_file(daemon.fs().join(&pin)).unwrap_or_else(|error| panic!("{pin}: {error}"));
         comes_back(&traffic, program, &wire, id);
@@ -126,7 +126,7 @@ fn forced_off_xdp_link_returns_unless_the_hook_was_taken() {
     };
     detach();
     comes_back(&traffic, &program, &wire, id);
-    // Another tool attaches before the restore. It is a race, so that it tries until it wins.
+    // Another tool attaches before the daemon restores the link. This is a race: repeat until the tool wins.
     let object = compile::object("stranger").display().to_string();
     let take = format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp 2> /dev/null || true");
     let theirs =
@@ -210,7 +210,7 @@ fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     let object = compile::object("stranger").display().to_string();
     let running = || kernel::hooks(&far)[0]["xdp"][0]["id"].as_u64();
-    // The third-party program is attached first; on kernels with freplace, behind libxdp's dispatcher.
+    // The third-party program is attached first; on kernels with freplace, in libxdp's dispatcher.
     with_bpffs(&network.far, &format!("xdp-loader load -m skb -s xdp {INTERFACE} {object}"));
     let theirs = running().unwrap();
     let refused = wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();

@@ -25,7 +25,7 @@ impl Bench {
     fn new(direction: &'static str) -> Self {
         let (daemon, network) = (Daemon::start(), Network::new());
         let wire = daemon.wire();
-        // A chain that ends with a final verdict, after which nothing in the list runs.
+        // A chain with a final verdict, after which no program in the list runs.
         let tc = Program::member(&wire, "tc_member", Type::Tc, 9, 0);
         let tcx = [1, 2].map(|who| Program::member(&wire, "tcx_member", Type::Tcx, who, -1));
         Self { daemon, network, direction, tc, tcx }
@@ -129,7 +129,7 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     let netns = if direction == "ingress" { network.far.path() } else { network.near.path() };
     let [dropping, counting] =
         [(9, 2), (8, 3)].map(|(who, verdict)| Program::member(&wire, "tc_member", Type::Tc, who, verdict));
-    // The kernel's tcx verdicts: pass, which ends its list, and drop.
+    // The kernel's tcx verdicts: pass, which ends the list, and drop.
     let [passing, refusing] = [0, 2].map(|verdict| tenant(&wire, "tcx_member", Type::Tcx, verdict));
     let place = || tc(&netns, INTERFACE, direction, 900, &[]);
     // At egress a tenant's program is the first to see a packet.
@@ -146,7 +146,7 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, sees]));
     detach(&wire, firewall);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
-    // The tenant may drop packets that the machine passes on; a tenant's "pass" means "next".
+    // The tenant may drop packets that the machine passes on; its "pass" means "next".
     let proceeding = tc(&netns, INTERFACE, direction, 900, &[3]);
     wire.attach(attach(counting.id, proceeding)).unwrap();
     assert_eq!(sent(&traffic, &[&counting, &passing]), (2, vec![2, 2]));

@@ -1,4 +1,4 @@
-//! Addresses of the kernel: programs of tenants do not get any out of it.
+//! Kernel addresses: programs of tenants cannot disclose any.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -62,7 +62,7 @@ fn tenants_program_that_keeps_addresses_is_not_loaded() {
     member_of_tenant(&wire, 1, 2);
 }
 
-/// Root's program stores the value that the verifier denies to tenants in a map: it is a kernel address.
+/// The verifier denies a kernel address to tenants: root's program stores the same value in a map.
 #[test]
 fn address_that_roots_program_keeps_is_one_of_the_kernel() {
     let (daemon, network) = (Daemon::start(), Network::new());
@@ -73,7 +73,7 @@ fn address_that_roots_program_keeps_is_one_of_the_kernel() {
     assert!(kept(&program) > 1 << 63, "{:x}", kept(&program));
 }
 
-/// A chain of tenants' and of the machine's members, one of which the verifier takes with CAP_PERFMON alone.
+/// Tests a chain of members of tenants and of the machine, one of which requires CAP_PERFMON in the verifier.
 #[test]
 fn machines_program_that_needs_the_right_joins_tenants() {
     let (daemon, network) = (Daemon::start(), Network::new());
@@ -88,7 +88,7 @@ fn machines_program_that_needs_the_right_joins_tenants() {
     let link = wire.attach(attach(length.id, place(50))).unwrap().link_id;
     assert_eq!((traffic.send(2), first.hits(), second.hits()), (2, 4, 4), "with the machine's");
     assert!((40..1500).contains(&kept(&length)), "{}", kept(&length));
-    // The chain is cut: the machine's part is loaded with CAP_PERFMON, the tenants' part with barriers.
+    // The chain is split: CAP_PERFMON loads the machine's part; the tenants' part has speculation barriers.
     let shown =
         daemon.bpfman(&format!("chain show xdp:{INTERFACE}@{} -o json", network.far.path().display()));
     assert_eq!(shown.json()["strategy"], "cut");
@@ -99,7 +99,7 @@ fn machines_program_that_needs_the_right_joins_tenants() {
     assert_eq!((traffic.send(2), first.hits(), counting.hits()), (2, 6, 2), "with another of the machine");
 }
 
-/// A grant's `helpers` can name a helper that the kernel gives to CAP_PERFMON alone.
+/// A grant's `helpers` can name a helper that requires CAP_PERFMON.
 #[test]
 fn helper_that_needs_the_right_is_refused_unless_granted() {
     const USER: u32 = 64_223;
@@ -123,7 +123,7 @@ fn helper_that_needs_the_right_is_refused_unless_granted() {
     assert_eq!(daemon.state(), before);
     fs::write(daemon.path("policy.toml"), policy("helpers = [\"bpf_skc_to_tcp_sock\"]\n")).unwrap();
     daemon.bpfman_as(USER, &line("tc_tcp_socket")).success();
-    // Programs of the grant that do not call it have no more than others.
+    // Programs of the grant that do not call the helper have no additional rights.
     let before = daemon.state();
     let refused = daemon.bpfman_as(USER, &line("tc_context"));
     assert_ne!(refused.code, 0, "{refused:?}");

@@ -224,7 +224,7 @@ fn watched_chain_is_timed_while_the_watcher_is_connected() {
     until("the timing has ended", || !has_twin(&daemon));
     assert!(!is_timed(&daemon));
 
-    // If the daemon is killed meanwhile, the next one ends the timing.
+    // If the daemon is killed during a timing, the next daemon ends it.
     let mut watching = OnTerminal::start(&daemon, (24, 100), &line, &[]);
     watching.until_text("HOOK, PROGRAMS");
     assert!(has_twin(&daemon));
@@ -252,7 +252,7 @@ fn chains_are_timed_while_top_is_open() {
     let _programs = chain_that_drops(&daemon, &network);
     let mut top = OnTerminal::start(&daemon, (24, 100), "top --interval 100ms --view chains", &[]);
     until("the chain is timed", || has_twin(&daemon));
-    // The measurement begins again with a new daemon.
+    // A new daemon begins the measurement again.
     daemon.kill();
     daemon.again(&Launch::default());
     until("it is timed again", || has_twin(&daemon));
@@ -298,7 +298,7 @@ fn explain_names_the_member_that_takes_most_of_a_chains_time() {
     daemon.bpfman(&format!("chain timing xdp:{INTERFACE}@{} on", far.display())).success();
     let traffic = Traffic::new(&network);
     let mut found = String::new();
-    // One packet in 1,024 is timed, and several samples are needed.
+    // One packet in 1,024 is timed: send enough for several samples.
     until("the slow one is named", || {
         let _arrived = traffic.send(2_000);
         found = daemon.bpfman(&explain).success();

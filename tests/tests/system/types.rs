@@ -188,7 +188,7 @@ fn kernel_refusal_is_reported_clearly_and_changes_nothing() {
         ("sample_fexit", "on_fexit", Type::Fexit),
         ("sample_lsm", "on_lsm", Type::Lsm),
     ] {
-        // Checked only if the kernel refuses: otherwise the tests above show that the type works.
+        // Checked only if the kernel refuses the type: otherwise the tests above show that it works.
         if refused(sample) {
             assert_status(wire.load(Probe::request(name, kind, 0)), Code::Aborted, "kernel-refused", &[name]);
             assert_eq!(daemon.state(), before);
@@ -265,7 +265,7 @@ fn pin_removed_by_hand_ends_the_link_and_detach_succeeds() {
     assert_eq!(Path::new(&shown.pin_path), daemon.fs().join("links").join(id.to_string()));
     let kernel_link = shown.kernel_link_id.unwrap();
     std::fs::remove_file(&shown.pin_path).unwrap();
-    // The kernel ends a link some time after its last reference.
+    // The kernel ends a link some time after its last reference is gone.
     wait::until("the kernel ended the link", || !kernel::has_link(kernel_link));
     assert_ne!(link(&wire, id).state, "ok");
     detach(&wire, id);
@@ -327,7 +327,7 @@ fn facts_come_from_the_kernel() {
     assert_eq!(u64::from(facts.bytes_memlock), said["bytes_memlock"].as_u64().unwrap());
     assert_eq!(serde_json::json!(facts.map_ids), said["map_ids"]);
     assert!(facts.jited && facts.verified_insns > 0);
-    // In UTC with a precision of seconds, by the kernel's clock.
+    // The time is in UTC, to the second, by the kernel's clock.
     let loaded = said["loaded_at"].as_i64().unwrap();
     let date = bpfman_tests::command::run(&["date", "-u", "-d", &facts.loaded_at, "+%s"]);
     assert!((date.trim().parse::<i64>().unwrap() - loaded).abs() <= 1, "{} is not {loaded}", facts.loaded_at);

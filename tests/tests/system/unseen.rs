@@ -103,7 +103,7 @@ fn namespaced(user: u32, program: &Path) -> Command {
     command
 }
 
-/// The creator of a user namespace gets no file of the machine through it, not even with the daemon, which enters it as root.
+/// A user namespace gives its creator no access to the machine's files, even through the daemon, which enters it as root.
 #[test]
 fn process_of_a_user_shows_no_file_that_is_hidden_from_it() {
     let daemon = daemon();
@@ -130,7 +130,7 @@ fn process_of_a_user_shows_no_file_that_is_hidden_from_it() {
     });
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     as_user(&daemon, &at(&roots)).fails(4, &["user 65532 may not read"]);
-    // Links in /proc lead to a file even if the user may not enter the folders above it: they give no access either.
+    // Links in /proc lead to a file even if the user may not enter the folders above it, but they grant no access.
     let root = Target::start_by(&mut Command::new(hidden.join("program")));
     let link = format!("/proc/{}/exe", root.pid());
     as_user(&daemon, &format!("attach {} uprobe --target {link} --fn-name probed", probe.id))
@@ -174,7 +174,7 @@ fn library_of_a_process_is_probed_by_who_may_read_it() {
     daemon.bpfman(&at("libroots", &format!("--pid {}", processes[0].pid()))).success();
 }
 
-/// The agent is a user of no container. It reads files of the node's containers, and no others.
+/// The agent is not a user of any container. It may read files of the node's containers, but no others.
 #[test]
 fn agent_probes_files_of_containers_alone_with_roots_rights() {
     const AGENT: u32 = 64_221;
@@ -213,7 +213,7 @@ fn agent_probes_files_of_containers_alone_with_roots_rights() {
     drop((contained, entered));
 }
 
-/// Root's rights come with the grant that allows the attachment, not with another one of the same user.
+/// Root's access to files applies for the grant that allows the attachment, not for the user's other grants.
 #[test]
 fn rights_of_another_grant_open_no_file_of_a_container() {
     const ADA: u32 = 64_222;

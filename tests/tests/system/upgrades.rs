@@ -137,7 +137,7 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     assert_eq!(traffic.send(1), 0);
 }
 
-/// The other daemon runs before, between and after this build's; its schema version is the same or the previous one.
+/// The other daemon runs before, between and after this build's. Its schema version is the same or the previous one.
 #[test]
 #[ignore = "needs the daemon of an older commit (BPFMAN_OLDER): make upgrade"]
 fn programs_run_on_through_an_upgrade_and_a_downgrade() {

@@ -61,7 +61,7 @@ fn a_library_that_was_removed_since_is_the_one_that_runs() {
     assert_eq!(probe.fired(), 1);
 }
 
-/// The C library of a container without a loader cache, and with a process not linked against it.
+/// Finds the C library of a container without a loader cache, by a process that is not linked with it.
 #[test]
 fn a_library_is_found_in_a_container_without_a_loaders_cache() {
     let daemon = Daemon::start();
@@ -70,7 +70,7 @@ fn a_library_is_found_in_a_container_without_a_loaders_cache() {
     let folder = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     fs::create_dir_all(&folder).unwrap();
     fs::copy(compile::library("preloaded"), folder.join("libc.so.6")).unwrap();
-    // A static program needs nothing else in its image.
+    // A static program needs no other file in its image.
     fs::copy(compile::static_executable("target"), root.join("program")).unwrap();
     let contained = Target::start_by(Command::new("chroot").arg(&root).arg("/program"));
     let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);

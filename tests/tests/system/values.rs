@@ -119,7 +119,7 @@ fn the_client_crate_writes_numbers_as_numbers() {
     });
 }
 
-/// Without the type of its values, `bpfman run` and `map watch` show bytes.
+/// Without types of their records, `bpfman run` and `map watch` would show bytes.
 #[test]
 fn ring_buffers_of_the_examples_have_types_of_values() {
     let mut rings = 0;

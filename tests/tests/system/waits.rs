@@ -107,7 +107,7 @@ fn wait_follows_load_detach_and_unload() {
         {"kind": "link", "target": id.to_string(), "condition": "gone", "program_ids": [], "link_ids": []}
     );
     assert_eq!(json, expected);
-    // Ids are not reused, so that the command fails at once.
+    // Ids are not reused, so that waiting for a removed object fails at once.
     daemon.bpfman(&format!("wait link {id} --for attached {LONG}")).fails(5, &["does not exist"]);
     daemon.bpfman(&format!("wait program {program} --for loaded {LONG}")).fails(5, &["does not exist"]);
     daemon

@@ -45,7 +45,7 @@ fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(
     flood.meets(&history[0]);
     for change in 1..=CHANGES {
         let who = 2 + 2 * change;
-        // Alternate the order of the names, on which nothing may depend.
+        // Alternate the order of the names, which must not matter.
         let names = if change % 2 == 0 { names } else { [names[1], names[0]] };
         let replaced = wire
             .replace_load(ext::ReplaceLoadRequest {

@@ -53,7 +53,7 @@ fn load_replacement_killed_at_any_step_is_atomic_for_datagrams() {
     let stream = traffic.stream();
     let (mut step, mut steps) = (0, 0);
     let (mut kept, mut changed) = (0, 0);
-    // Step 0 is none: the replacement runs completely, and its steps are counted.
+    // In the round with step 0, the daemon is not killed: the steps of the replacement are counted.
     loop {
         let (ids, now) = running(&daemon.state());
         daemon.terminate();

@@ -29,7 +29,7 @@ fn children(pid: u32) -> Vec<Process> {
         .flat_map(|text| text.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
         .collect();
     let process = |pid| {
-        // A reader is a copy of the starter with the same arguments and another name.
+        // A reader is a copy of the starter, with the same arguments and another name.
         if fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end() == "bpfmand-reader" {
             return Some(Process { pid, what: "reader".to_owned() });
         }
@@ -105,7 +105,7 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
         line["Max cpu time".len()..].split_whitespace().next().unwrap().to_owned()
     };
     assert_eq!([cpu("reader"), cpu("verifier")], ["60", "unlimited"]);
-    // A worker has only its socket, the log, and in a reader the file of types open.
+    // A worker has only its socket and the log open, and a reader also the file of types.
     for process in &found[1..] {
         let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap().flatten();
         let open: Vec<PathBuf> = open.filter_map(|file| fs::read_link(file.path()).ok()).collect();
@@ -154,14 +154,14 @@ fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     sorted()
 }
 
-/// Each act is tried in a normally confined worker that has received a request.
+/// Each action is tried in a normally confined worker that has received a request.
 #[test]
 fn a_hostile_one_reaches_nothing() {
     let registry = Registry::start();
     let mut daemon = Daemon::prepare();
     let state = daemon.path("run").display().to_string();
     let secret: PathBuf = daemon.path("secret");
-    // Readable for everyone, so that its mode does not protect it.
+    // Readable for all users, so that its mode does not protect it.
     fs::write(&secret, "secret").unwrap();
     let socket = daemon.path("bpfman.sock").display().to_string();
     let address = registry.image("").split('/').next().unwrap().to_owned();
@@ -200,7 +200,7 @@ fn a_hostile_one_reaches_nothing() {
     assert!(!PathBuf::from("/tmp/bpfman-hostile").exists());
 }
 
-/// A compromised reader is not believed: the file has no such map.
+/// The daemon does not trust a compromised reader, which reports a map that the file does not have.
 #[test]
 fn false_facts_of_hostile_reader_are_refused() {
     let daemon = Daemon::start_with(&launch("reader:lie:../../escaped"));
@@ -212,14 +212,14 @@ fn false_facts_of_hostile_reader_are_refused() {
         &["it reports of an object that it has a map that is named so that no file can be", "hint: "],
     );
     assert_eq!(daemon.state(), before);
-    // The map is accepted, since no other process has read the file. The reader exits when its program is requested.
+    // The daemon accepts the map, since no other process has read the file. The reader exits at the next request.
     let daemon = Daemon::start_with(&launch("reader:lie:invented"));
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["the reader of object files did not do its work: it ended in the middle of it"]);
     daemon.bpfman("list programs").success();
 }
 
-/// Proves that the test above can fail: these acts are part of the worker's task.
+/// Proves that the test above can fail: these actions belong to the worker's task, and succeed.
 #[test]
 fn a_fetcher_reaches_registries_and_what_names_resolve_to() {
     let registry = Registry::start();
@@ -250,7 +250,7 @@ fn they_end_with_the_daemon() {
     until("they are gone", are_gone);
 }
 
-/// `systemctl kill` or a closed terminal signal the whole process group.
+/// `systemctl kill` and a closed terminal signal the whole process group.
 #[test]
 fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     let registry = Registry::start();
@@ -267,7 +267,7 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
-/// Another starter needs a restart of the daemon; programs loaded before can still be attached and spliced.
+/// A new starter requires a restart of the daemon; loaded programs can still be attached and spliced.
 #[test]
 fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     let registry = Registry::start();
@@ -337,7 +337,7 @@ fn workers_cannot_be_switched_off() {
     assert!(!status.success() && log.contains("cage.helpers") && log.contains("remove the line"), "{log}");
 }
 
-/// Without the worker of its version, a daemon ends before it makes anything.
+/// Without a worker of its version, a daemon exits before it makes anything.
 #[test]
 fn daemon_starts_only_with_the_worker_of_its_version() {
     let folder = tempfile::tempdir().unwrap();
@@ -362,7 +362,7 @@ fn daemon_starts_only_with_the_worker_of_its_version() {
     assert!(log.contains("ended at its start"), "{log}");
 }
 
-/// If the daemon cannot change users, workers drop everything else.
+/// If the daemon cannot change users, workers give up all other rights.
 #[test]
 fn workers_that_cannot_change_users_have_no_capabilities() {
     let registry = Registry::start();

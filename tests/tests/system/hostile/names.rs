@@ -236,14 +236,14 @@ fn probed_path_leads_out_of_the_folder_that_a_grant_names() {
     as_eve(&daemon, |wire| wire.attach(at(&format!("{folder}/team/target")))).unwrap();
 }
 
-/// The digest selects the content; a tag before it has no effect.
+/// The digest selects the content, whatever tag precedes it.
 #[test]
 fn digest_behind_a_tag_fetches_what_no_pattern_names() {
     let registry = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = registry.local_addr().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    // It answers nothing: a connection shows that the daemon would have fetched the image.
+    // The registry answers nothing: a connection shows that the daemon would have fetched the image.
     std::thread::spawn(move || {
         for _connection in registry.incoming() {
             count.fetch_add(1, Ordering::SeqCst);

@@ -84,7 +84,7 @@ fn share_that_is_kept_for_root_is_a_setting() {
     assert_eq!(attached, 3, "of 32");
     let socket = daemon.socket();
     let mut held = Vec::new();
-    // An earlier connection of the user may have a place until the daemon notices its end.
+    // An earlier connection of the user may still count until the daemon notices its end.
     wait::until("51 of 512 connections, all that are left to users, are taken", || {
         held.extend(as_user(EVE, || {
             (0..64).filter_map(|_| UnixStream::connect(&socket).ok()).collect::<Vec<_>>()

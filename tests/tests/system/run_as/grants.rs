@@ -30,7 +30,7 @@ fn narrow_grant_allows_its_type_alone() {
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("bpfman: refused: user"), "{refused:?}");
     assert!(refused.stderr.contains("grant \"narrow\" does not cover type"), "{refused:?}");
-    // Probes of the machine are no XDP.
+    // An attachment to a cgroup is outside of a grant for XDP.
     let perf = daemon.session(BOB, &["bpftool", "cgroup", "attach", "/sys/fs/cgroup", "egress", "id", "1"]);
     assert_ne!(perf.code, 0);
     let denied = daemon.bpfman("history -o json").json().to_string();

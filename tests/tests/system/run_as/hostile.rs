@@ -10,7 +10,7 @@ fn rounds(short: u64) -> u64 {
     std::env::var("BPFMAN_TEST_ROUNDS").map_or(short, |rounds| rounds.parse().unwrap())
 }
 
-/// Number of calls of one session, so that each session ends in time even if the machine also builds.
+/// Number of calls of one session: each session must end before its timeout, even on a busy machine.
 const OF_SESSION: u64 = 10_000;
 
 /// Returns the sums of the three numbers that the program prints.
@@ -37,7 +37,7 @@ fn arguments_that_change_during_the_call_win_nothing() {
     assert!(right > 0 && refused > 0, "{sums:?}");
 }
 
-/// Attacks that take a process for each round.
+/// Attacks that start a process for each round.
 const OF_PROCESSES: [&str; 2] = ["kills", "exec"];
 
 #[test]
@@ -51,7 +51,7 @@ fn races_for_objects_memory_and_paths_win_nothing() {
     let names = daemon.session(BOB, &[&attacks]).success();
     let chosen = std::env::var("BPFMAN_TEST_ATTACK").ok();
     let names = names.lines().filter(|name| chosen.as_deref().is_none_or(|chosen| chosen == *name));
-    // Files of sessions, and their objects: the daemon opens others of its own as time passes.
+    // Count files and objects of sessions only: the daemon opens other files over time.
     let is_of_session = |link: &std::path::Path| {
         ["/sessions/", "bpf-"].iter().any(|part| link.to_string_lossy().contains(part))
     };
@@ -75,7 +75,7 @@ fn races_for_objects_memory_and_paths_win_nothing() {
 fn calls_that_act_for_the_daemon_or_show_others_are_refused() {
     let daemon = sessions();
     let calls = daemon.readable(&compile::executable("raw_refused")).display().to_string();
-    // Bob's grant has no perf events; a buffer of a program's own needs none.
+    // Bob's grant has no perf events; a perf buffer for the program's own output needs no grant.
     assert_eq!(daemon.session(BOB, &[&calls]).success(), "1 0 1 1\n");
     assert_eq!(daemon.session(ADA, &[&calls]).success(), "1 0 1 0\n");
 }

@@ -69,7 +69,7 @@ fn calls_go_on_after_kills_of_receivers() {
         let receiver = parent(&shell);
         kill_process(receiver, Signal::KILL).unwrap();
         until("another process takes over", || parent(&shell) != receiver);
-        // The process that takes over is not connected to this daemon.
+        // The new receiver is not connected to the daemon: restart the daemon to make them connect again.
         daemon.daemon.kill();
         daemon.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
         daemon.open_to_users();
@@ -80,7 +80,7 @@ fn calls_go_on_after_kills_of_receivers() {
     until("the session is gone", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
-/// Number of sessions of which two receivers are killed: `make run-as-kills` sets another.
+/// Number of sessions, of each of which two receivers are killed: `make run-as-kills` sets another.
 fn rounds() -> usize {
     std::env::var("KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap())
 }
@@ -118,7 +118,7 @@ fn objects_end_with_the_command() {
     let mut command = daemon.session_command(ADA, &["sh", "-c", &script]);
     let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
     let shown = line(&mut BufReader::new(child.stdout.take().unwrap()));
-    // The kernel may still be freeing those that the library tried.
+    // The kernel may still be freeing programs that the library loaded as probes.
     let all = serde_json::from_str::<serde_json::Value>(&shown).unwrap();
     let id = all.as_array().unwrap().iter().find(|one| one["name"] == "pass").unwrap()["id"].to_string();
     let exists = || {

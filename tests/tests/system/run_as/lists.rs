@@ -1,4 +1,4 @@
-//! Sessions in lists: what each has, whose it is, and who sees it.
+//! Sessions in lists: their objects, their owners, and the users who see them.
 
 use std::io::Read as _;
 use std::process::{Child, Stdio};
@@ -18,7 +18,7 @@ fn running(daemon: &Sessions) -> Child {
     let mut command = daemon.session_command(ADA, &["sh", "-c", &script]);
     let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    // Let the kernel free what the library tried.
+    // Wait until the kernel has freed the library's probe programs.
     until("the session has one program", || {
         list(daemon, 0)[0]["programs"].as_array().is_some_and(|all| all.len() == 1)
     });

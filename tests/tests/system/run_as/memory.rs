@@ -19,7 +19,7 @@ struct MemoryGroup {
 }
 
 impl MemoryGroup {
-    /// `None` on a machine that does not count memory.
+    /// Returns `None` on a machine that does not count memory by cgroup.
     fn new() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let counts = |line: &&str| {
@@ -79,7 +79,7 @@ fn memory_of_maps_is_that_of_the_clients_cgroup() {
     std::io::BufRead::read_line(&mut output, &mut line).unwrap();
     assert_eq!(line, "made\n");
     assert!(group.used() >= MAP, "{}", group.used());
-    // The next daemon finds the process that makes the maps.
+    // After a restart, the daemon finds the process that makes the maps.
     let policy = fs::read_to_string(daemon.path("policy.toml")).unwrap();
     daemon.daemon.kill();
     daemon.daemon.again(&bpfman_tests::Launch { policy, ..Default::default() });
@@ -95,7 +95,7 @@ fn memory_of_maps_is_that_of_the_clients_cgroup() {
     until("no file of the session is left", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
-/// Returns the process of root's that makes maps of sessions: the filter is what the others of root's have not.
+/// Returns root's process that makes maps of sessions; unlike root's other processes, it has a seccomp filter.
 fn map_maker(daemon: &Sessions) -> Option<Pid> {
     let folder = daemon.path("run/sessions").display().to_string();
     let is_it = |process: &Path| {
@@ -140,7 +140,7 @@ fn maps_above_the_cgroups_memory_are_refused() {
     let daemon = sessions();
     let limit = if group.file == "memory.current" { "memory.max" } else { "memory.limit_in_bytes" };
     fs::write(group.folder.join(limit), (MAP / 2).to_string()).unwrap();
-    // The kernel may end processes of the group before it refuses; the daemon is in another one.
+    // The kernel may kill processes of the cgroup before it refuses the map; the daemon is in another cgroup.
     let refused = Outcome::of(&mut group.session(&daemon, &map(MAP / 4096)));
     assert_ne!(refused.code, 0, "{refused:?}");
     daemon.session_shell(ADA, &map(MAP / 4096)).success();
@@ -149,7 +149,7 @@ fn maps_above_the_cgroups_memory_are_refused() {
 #[test]
 fn maps_that_need_more_than_ebpf_are_made() {
     let daemon = sessions();
-    // Sockmaps and maps of interfaces need more than the right to use eBPF; a map of maps has a descriptor in its attribute.
+    // Sockmaps and maps of interfaces need more than CAP_BPF; the attribute of a map of maps has a descriptor.
     let script = "cd /sys/fs/bpf; for t in hash array lru_hash sockmap sockhash cpumap devmap xskmap; do \
                   bpftool map create $t type $t key 4 value 4 entries 8 name $t || exit 1; done; \
                   bpftool map create outer type hash_of_maps key 4 value 4 entries 8 name outer inner_map pinned hash && ls";
@@ -174,7 +174,7 @@ fn programs_look_up_arrays_as_roots_do() {
     let brokered = daemon.session_shell(ADA, &dump("/sys/fs/bpf"));
     let shape = |outcome: &Outcome| -> Vec<String> {
         let lines = outcome.stdout.lines().filter(|line| line.contains(": ("));
-        // Names of functions are found by their addresses, which a session does not see.
+        // A session does not see kernel addresses, and so no names of functions.
         lines
             .map(|line| line.split("map[id:").next().unwrap().split(" call ").next().unwrap().to_owned())
             .collect()

@@ -101,7 +101,7 @@ fn kernel_is_probed_as_by_root() {
     let daemon = sessions();
     let words = ["bpftool", "feature", "probe", "kernel"];
     let as_root = run(&words);
-    // Settings in files that only root reads.
+    // Leave out settings in files that only root may read.
     let shown = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.contains("JIT")).map(str::to_owned).collect()
     };
@@ -116,7 +116,7 @@ fn only_own_objects_are_seen() {
         "bpftool prog load {object} /sys/fs/bpf/p && bpftool prog show && bpftool map && bpftool link"
     );
     let seen = daemon.session_shell(ADA, &line).success();
-    // The kernel may still be freeing those that the library tried.
+    // The kernel may still be freeing programs that the library loaded as probes.
     let others = |line: &&str| line.contains("name ") && !line.contains("name libbpf_");
     let named: Vec<&str> = seen.lines().filter(others).collect();
     assert!(named.len() == 1 && named[0].contains("name pass"), "{seen}");

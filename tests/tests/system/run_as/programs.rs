@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process};
 use super::life::{line, parent};
 use super::{ADA, BOB, Sessions, sessions_of};
 
-/// Folder of a list, which root alone writes.
+/// Folder of a list, which only root may write.
 struct List(PathBuf);
 
 impl List {
@@ -27,7 +27,7 @@ impl List {
         self.0.join("programs")
     }
 
-    /// Bob records, and Ada may load what is recorded.
+    /// Bob records programs, and Ada may load the recorded ones.
     fn sessions(&self) -> Sessions {
         let list = self.path().display().to_string();
         sessions_of(&format!(
@@ -72,7 +72,7 @@ fn program_that_was_recorded_is_loaded_and_no_other() {
     fs::write(list.path(), &text).unwrap();
     load(&known).success();
     load(&other).fails(255, &["by its \"programs\""]);
-    // A list that others write allows nothing, nor does one of another kernel.
+    // A list that other users may write allows nothing, and neither does the list of another kernel.
     fs::set_permissions(list.path(), fs::Permissions::from_mode(0o646)).unwrap();
     assert_ne!(load(&known).code, 0);
     fs::set_permissions(list.path(), fs::Permissions::from_mode(0o644)).unwrap();
@@ -125,7 +125,7 @@ fn program_without_effect_does_not_evade_the_list() {
     let daemon = list.sessions();
     fs::write(list.path(), "").unwrap();
     let drop = daemon.readable(&compile::object("drop")).display().to_string();
-    // It only returns a number, by which an interface drops all packets.
+    // The program only returns a number, with which an interface drops all packets.
     let script = format!(
         "bpftool prog load {drop} /sys/fs/bpf/p type xdp; bpftool net attach xdpgeneric pinned /sys/fs/bpf/p dev lo"
     );

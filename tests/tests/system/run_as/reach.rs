@@ -1,4 +1,4 @@
-//! Commands that reach for more than their grant, by what a grant does not name.
+//! Attempts of commands to reach beyond their grant, by parts of calls that a grant does not name.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -16,7 +16,7 @@ const EPERM: &str = "1\n";
 const TRACEPOINT: u32 = 5;
 const SOCKET_FILTER: u32 = 1;
 
-/// Bob may use XDP at lo, Eve tracepoints of system calls, as the documented grant for execsnoop.
+/// Bob may use XDP at lo, Eve tracepoints of system calls, like the documented grant for execsnoop.
 fn narrow() -> Sessions {
     let policy = format!(
         "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
@@ -38,7 +38,7 @@ fn helpers_that_act_on_processes_need_a_whole_grant() {
     let load = |user, kind: u32, number: u32| {
         daemon.session(user, &[&program, "helper", &kind.to_string(), &number.to_string()])
     };
-    // bpf_get_current_pid_tgid, and bpf_send_signal
+    // bpf_get_current_pid_tgid (14), and bpf_send_signal (109).
     assert_eq!(load(EVE, TRACEPOINT, 14).success(), "0\n");
     assert_eq!(load(ADA, TRACEPOINT, 109).success(), "0\n");
     for number in [36, 58, 109, 117] {
@@ -46,7 +46,7 @@ fn helpers_that_act_on_processes_need_a_whole_grant() {
     }
     let history = daemon.bpfman("history").success();
     assert!(history.contains("calls bpf_send_signal, which reaches beyond"), "{history}");
-    // bpf_redirect of a grant with hooks
+    // bpf_redirect (23), with a grant for certain hooks.
     assert_eq!(load(ADA, 6, 23).success(), "0\n");
     assert_eq!(load(BOB, 6, 23).success(), EPERM);
 }
@@ -58,11 +58,11 @@ fn constant_programs_of_other_types_are_not_handed_out() {
     let load = |user, kind: u32| daemon.session(user, &[&program, "stand-in", &kind.to_string()]).success();
     assert_eq!(load(EVE, TRACEPOINT), format!("0 {TRACEPOINT}\n"));
     assert_eq!(load(BOB, 6), "0 6\n");
-    // cgroup_device and XDP, which deny everything
+    // cgroup_device and XDP, where constant programs deny everything.
     for other in [6, 15] {
         assert_eq!(load(EVE, other), format!("0 {SOCKET_FILTER}\n"));
     }
-    // A type that the kernel does not have fails as natively.
+    // A type that the kernel lacks fails like without a session.
     assert_eq!(load(EVE, 4711), "22 -1\n");
 }
 
@@ -154,7 +154,7 @@ fn client_with_a_filter_is_refused() {
     let client = daemon.cli_command_as(ADA, ADA);
     let mut filtered = Command::new(client.get_program());
     let words: Vec<_> = client.get_args().collect();
-    // The words that change the user come first.
+    // The first arguments change the user.
     let at = words.iter().position(|word| Path::new(word).ends_with("client")).unwrap();
     filtered
         .args(&words[..at])

@@ -64,7 +64,7 @@ fn interface_is_that_of_the_sockets_namespace() {
     let attack = daemon.readable(&compile::executable("raw_route")).display().to_string();
     let shown = look(&network, &["ip", "-o", "link", "show", INTERFACE]);
     let own = shown.split(':').next().unwrap().to_owned();
-    // Bob may use lo, which a new namespace has as its only interface.
+    // Bob may use lo, which is the only interface of a new namespace.
     let tried = inside(&network, &daemon, BOB, &format!("{attack} {own}; {attack} 1"));
     if tried.stderr.contains("unshare") {
         eprintln!("SKIPPED(user namespaces): {}", module_path!());
