@@ -29,7 +29,7 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-// As in /sys/kernel/tracing/events/sched/sched_process_exec/format, the same since Linux 3.4.
+// Format of /sys/kernel/tracing/events/sched/sched_process_exec/format, unchanged since Linux 3.4.
 struct sched_process_exec {
 	__u64 common;
 	__u32 filename; // low half: where the string starts, counted from this record's start

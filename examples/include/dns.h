@@ -59,7 +59,7 @@ static long dns_measure_label(__u32 index, void *data)
 	struct dns_name_reader *reader = data;
 	__u8 length = 0;
 
-	// Nothing precedes a question: a compressed name has no target.
+	// A question is the first name of a message, so it has no compression pointer: fail on one.
 	if (bpf_skb_load_bytes(reader->skb, reader->at, &length, 1) || length > DNS_LABEL_MAX)
 		return 1;
 	if (!length) {

@@ -6,7 +6,7 @@
 
 #include "kernel_process.h"
 
-// As in /sys/kernel/tracing/events/syscalls/sys_exit_openat/format, the same for every call.
+// Format of /sys/kernel/tracing/events/syscalls/sys_exit_openat/format, which is the same for every call.
 struct sys_exit {
 	__u64 common;
 	__s64 number;

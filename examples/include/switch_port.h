@@ -135,7 +135,7 @@ struct connection_key {
 struct connection {
 	__u64 last; // nanoseconds since boot
 	__u64 packets[2]; // by direction
-	// One byte each, so that CPUs that set different ones do not conflict.
+	// The flags are separate bytes, so that CPUs can set different flags at the same time.
 	__u8 closed[2]; // FIN of TCP, by direction
 	__u8 reset; // RST of TCP
 	__u8 begun; // the direction of its first frame

@@ -480,7 +480,7 @@ int BPF_PROG(call_ended, const void *registers, long result)
 	return 0;
 }
 
-// As in /sys/kernel/tracing/events/syscalls/sys_enter_bpf/format, and in sys_exit_bpf/format.
+// Format of /sys/kernel/tracing/events/syscalls/sys_enter_bpf/format and sys_exit_bpf/format.
 struct system_call {
 	__u64 common;
 	__u64 number;

@@ -129,7 +129,7 @@ static __always_inline struct in6 mapped(__be32 address)
 		end;                                                                                                 \
 	})
 
-// A rule may name either port of a connection, the service's or the client's. One that differs from the rest decides.
+// Rules exist for either port, the service's or the client's. A rule that differs from the default decides.
 static __always_inline bool allowed(__u32 one, __u32 other)
 {
 	__u32 rest = 0;

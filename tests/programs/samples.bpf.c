@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The programs that tests/cluster/tests/real/samples names, in one object. None changes anything.
+// One object with the programs that tests/cluster/tests/real/samples names. No program changes anything.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

@@ -1,4 +1,4 @@
-// One program of each kind; the number VERSION is in all of them, so that a simulated verifier can tell versions apart.
+// One program of each kind. All contain the number VERSION, by which a simulated verifier tells versions apart.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -22,7 +22,7 @@ fn volumes_that_nobody_outside_would_see_are_warned_of() {
     let log = said(namespace.wrapper(), &[]);
     assert!(!log.contains(WARNING), "{log}");
 
-    // As with systemd: mounts propagate from outside to inside only.
+    // In systemd's mount namespaces of services, mounts propagate from outside to inside only.
     let inside = "mount --make-rshared / && exec \"$@\"";
     let log =
         said(namespace.wrapper(), &["unshare", "--mount", "--propagation", "slave", "sh", "-c", inside, "-"]);

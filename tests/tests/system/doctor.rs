@@ -67,7 +67,7 @@ fn doctor_only_looks_and_leaves_no_entry_of_a_change() {
     assert_eq!(entries(), before);
 }
 
-/// Users of the socket can see what runs, but not trace it. That is no fault of the machine.
+/// A user of the socket may see what runs, but not trace it. This is no finding about the machine.
 #[test]
 fn missing_right_of_the_caller_is_a_note() {
     let (daemon, network) = (crate::grants::daemon(String::new()), Network::new());

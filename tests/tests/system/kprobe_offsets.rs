@@ -31,7 +31,7 @@ fn distances(function: &str) -> Vec<u64> {
 struct Settings(Vec<(&'static str, String)>);
 
 impl Settings {
-    /// Makes the kernel show its addresses to a process without CAP_SYSLOG. None if its settings cannot be written.
+    /// Makes the kernel show its addresses to a process without CAP_SYSLOG. Returns `None` if that is not possible.
     fn show_addresses() -> Option<Self> {
         let wanted = [("kernel/kptr_restrict", "0"), ("kernel/perf_event_paranoid", "1")];
         let mut before = Self(Vec::new());

@@ -31,7 +31,7 @@ fn paste(daemon: &Daemon, outcome: &Outcome) {
     let line = line.split(';').next().unwrap();
     let mut words = shell_words::commands(line).remove(0);
     words.push("--yes".to_owned());
-    // Nothing but the hint names the file that the daemon reads.
+    // The command has no BPFMAN_POLICY here: only the hint names the daemon's policy file.
     let mut command = daemon.cli_command();
     command.env_remove("BPFMAN_POLICY").env("BPFMAN_STATE_DIR", daemon.path("run/state"));
     Outcome::of(command.arg("policy").args(words)).success();

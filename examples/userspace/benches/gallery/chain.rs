@@ -20,7 +20,7 @@ use crate::report::Report;
 const FRAMES: u32 = 30_000;
 const TURNS: usize = 20;
 const WAYS: usize = 16;
-/// One connection shows the cost of the chain itself, many the members' effect on each other's caches.
+/// One connection measures the chain itself; many measure how members affect each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
 const RULES: u32 = 1000;
 const PORT: u16 = 53;

@@ -1,4 +1,4 @@
-//! Attacks by callers and tenants through released interfaces, one test each, by class. What counts is the effect:
+//! Attacks by callers and tenants through released interfaces, one test per attack. The tests check effects:
 //! packets, contents of maps, processes and objects.
 
 mod dodges;

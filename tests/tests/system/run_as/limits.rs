@@ -40,7 +40,7 @@ fn program_of_more_instructions_is_refused() {
 
 #[test]
 fn calls_beyond_the_rate_wait_and_succeed() {
-    // One command makes several calls within a second, even on a slow machine.
+    // Loading makes several calls, all within a second even on a slow machine.
     let daemon = limited("calls = 4");
     daemon.session(ADA, &["bpftool", "prog", "load", &daemon.object(), "/sys/fs/bpf/p"]).success();
     let waited = daemon.bpfman("history -o json").json().to_string();

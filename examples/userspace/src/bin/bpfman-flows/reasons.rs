@@ -27,7 +27,7 @@ impl Reasons {
         }))
     }
 
-    /// Returns the name of a reason. Those of subsystems have none: the upper half is the subsystem.
+    /// Returns a reason's name, or its number if it has no name. A number's upper half is the subsystem.
     pub fn name(&self, DropReason(number): DropReason) -> String {
         match (self.0.get(&number), number >> 16) {
             (Some(name), _) => name.clone(),

@@ -116,7 +116,7 @@ impl Switch {
 
     fn write(&mut self, generation: u32, compiled: &Compiled) -> Result<()> {
         self.timeouts.set(generation & 1, compiled.timeouts, 0).context("cannot write the timeouts")?;
-        // One share more than ports: share 0 is for connections begun at ports without rules.
+        // Every port has a share, and share 0 is for connections begun at ports without rules.
         let share = PLACES / (compiled.ports.len() as u32 + 1);
         for ((index, port), number) in compiled.ports.iter().zip(1..) {
             self.write_port(generation, *index, port, [number * share, share])

@@ -71,7 +71,7 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
         states(&cluster, "life").await.is_empty() && programs(&node).is_empty()
     })
     .await;
-    // None of the requests uses a deprecated API. The server marks such requests, as it does this one of the test.
+    // None of the requests uses a deprecated API. To check that the server marks them, the test makes one itself.
     cluster.kubectl(&["get", "endpoints"]).success();
     let requests = cluster.requests_since(start);
     let deprecated: Vec<_> = requests.iter().filter(|request| request.is_deprecated).collect();
