@@ -1,5 +1,5 @@
-//! Cost of the guard of a user's grant, which compares credentials: for a task of the user in the grant's cgroup, for one in
-//! another cgroup, and for another user's.
+//! Cost of the guard of a user's grant, which compares credentials: for a task of the user in the grant's cgroup,
+//! for one in another cgroup, and for another user's.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -121,7 +121,7 @@ impl Bench {
     fn process(&self, user: u32) -> anyhow::Result<Probed> {
         let user = user.to_string();
         let mut command = Command::new("setpriv");
-        // setpriv keeps capabilities until it runs a program: the one between has none.
+        // setpriv keeps capabilities until it executes a program: only the program after `env` has none.
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--", "env"]);
         Probed::start(command.arg(Path::new(&self.path("probed"))))
     }

@@ -302,7 +302,7 @@ int see_open(struct sys_exit *ctx)
 	return 0;
 }
 
-// A TCP connection that this process makes: the kernel has copied the address, and not sent the first packet.
+// Runs when this process opens a TCP connection: the kernel has the address, and has not sent the first packet.
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(see_connect, struct sock *socket, int old, int new)
 {

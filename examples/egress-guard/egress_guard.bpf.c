@@ -350,7 +350,7 @@ int egress_guard_out(struct __sk_buff *skb)
 	return judge(skb, &packet, generation, before);
 }
 
-// Returns the type of a frame, or 0 if it is cut short. `skb->protocol` may be the choice of a sender of raw frames.
+// Returns the type of a frame, or 0 if it is cut short. A sender of raw frames can choose `skb->protocol`.
 static __always_inline __be16 read_frame(struct __sk_buff *skb)
 {
 	__u32 headers = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct ipv6_opt_hdr);

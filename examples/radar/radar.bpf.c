@@ -185,7 +185,7 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-// Always zero: a call takes most of a program's stack.
+// Zero-filled entry for `calls`: a call on the stack would take most of a program's stack.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -228,7 +228,7 @@ static __always_inline void tell(const struct event *event)
 	count_flood(event);
 }
 
-// Notes data of the caller that every kernel provides.
+// Records data of the caller that every kernel provides.
 static __always_inline void note_caller(struct event *event)
 {
 	__u64 ids = bpf_get_current_uid_gid();
@@ -242,7 +242,7 @@ static __always_inline void note_caller(struct event *event)
 	bpf_get_current_comm(event->command, sizeof(event->command));
 }
 
-// Notes data of caller and namespaces, read by the kernel's types.
+// Records data about the caller and its namespaces from kernel structures, found by their BTF.
 static __always_inline void note_task(struct event *event)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -591,7 +591,7 @@ int BPF_PROG(socket_program, unsigned int descriptor, void *socket, int result)
 	return 0;
 }
 
-// A pin is removed. The first half of `path` is the name of its folder, the second half its own name.
+// A pin is removed. The first half of `path` gets the name of the pin's folder, the second half the pin's name.
 SEC("fexit/security_inode_unlink")
 int BPF_PROG(unlinked, struct inode *folder, struct dentry *entry, int result)
 {

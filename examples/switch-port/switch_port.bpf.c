@@ -360,8 +360,8 @@ static __always_inline bool allows(__u32 generation, __u32 class, const struct p
 
 #define LOOKED_AT 8
 
-// Gives a connection a place in the share of its port: of some places, the one whose connection has ended, or was
-// silent longest, and is evicted. No port has more than its share: a host that begins many connections loses its own.
+// Gives a connection a place in the share of its port. Of some random places it takes one whose connection has ended,
+// else the one silent for longest, and evicts that. A host that begins many connections so loses only its own.
 static __always_inline void give_place(struct __sk_buff *skb, const struct port *port, const struct connection_key *key,
 				       enum direction direction, __u32 generation, __u64 now)
 {

@@ -636,7 +636,7 @@ int BPF_PROG(watch_exec, struct task_struct *task, int old_pid, struct linux_bin
 	return 0;
 }
 
-// A TCP connection that this process makes: the kernel has copied the address, and not sent the first packet.
+// Runs when this process opens a TCP connection: the kernel has the address, and has not sent the first packet.
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
 {

@@ -121,7 +121,7 @@ struct step_v6 {
 	__u8 unused;
 };
 
-// Maximum number of steps for 33 lengths, and for 129.
+// Maximum number of steps for the 33 lengths of IPv4 prefixes, and for the 129 of IPv6 prefixes.
 #define MAX_STEPS_V4 6
 #define MAX_STEPS_V6 8
 #define STEPS_V4 64

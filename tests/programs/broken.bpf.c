@@ -27,7 +27,7 @@ int broken(struct xdp_md *ctx)
     for (int i = 0; i < 256; i++)
         sum += bpf_get_prandom_u32() & 0xf;
     value = bpf_map_lookup_elem(&values, &zero);
-    // Not checked for NULL, and beyond the value.
+    // The pointer is not checked for NULL, and the index is beyond the value.
     value[sum] = 1;
     return XDP_PASS;
 }

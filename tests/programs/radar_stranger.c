@@ -38,7 +38,7 @@ static int load(int type, int is_good)
 
 static unsigned int id_of(int descriptor)
 {
-	// The information about a program begins with its type and id, and so does that about a link.
+	// The information about a program, and that about a link, begin with type and id.
 	unsigned int info[2] = {};
 	union bpf_attr attributes = { .info = { descriptor, sizeof(info), (unsigned long)info } };
 

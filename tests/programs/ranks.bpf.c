@@ -105,7 +105,7 @@ __attribute__((noinline)) int answer(struct xdp_md *ctx, int queue)
     return verdict;
 }
 
-// Sends datagrams to port 4242 back by the verdict of a function, which another program can replace.
+// Returns the verdict of a function for datagrams to port 4242: another program can replace it, and send them back.
 SEC("xdp")
 int xdp_answer(struct xdp_md *ctx)
 {

@@ -360,7 +360,7 @@ static enum answer run_changing(unsigned i)
 	return result ? REFUSED : RIGHT;
 }
 
-// The path of a pin leads out of the session's own bpffs and back.
+// The path of a pin changes between the session's own bpffs and places outside of it.
 static char path[64];
 
 static void change_path(unsigned i)

@@ -1,4 +1,4 @@
-// Calls that no session may make. Prints error numbers of a syscall program, an event that signals, one that records others.
+// Calls that no session may make: a syscall program, an event that signals, one that records others. Prints errors.
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that keeps a large value for each socket whose packets it meets.
+// A program that stores a large value for each socket whose packets it sees.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <linux/types.h>
@@ -27,7 +27,7 @@ int keeps_of_sockets(struct __sk_buff *skb)
     return TC_ACT_OK;
 }
 
-// The map takes entries from user space, too.
+// Does not use the map, but user space can add entries to it.
 SEC("tc")
 int keeps_nothing(struct __sk_buff *skb)
 {

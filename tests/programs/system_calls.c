@@ -11,7 +11,7 @@
 //     getppid COUNT
 //     paced FILE RATE SECONDS       opens and closes it so many times a second, as fast as it can with a rate of 0
 //
-// It rests after a few calls, so that observers can keep up; the rest is not counted.
+// Sleeps after a few calls, so that observers can keep up; the sleep is not counted.
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>

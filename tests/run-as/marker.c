@@ -1,4 +1,4 @@
-// A process that does once what tools observe: it executes, opens, connects, signals, mounts, sleeps.
+// A process that does each action that tools observe once: it executes, opens, connects, signals, mounts, sleeps.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ static void processes(void) {
 }
 
 int main(int count, char **words) {
-    // In a mount namespace of its own.
+    // With a folder as argument, use a new mount namespace.
     if (count > 1 && (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || chdir(words[1]))) return 1;
     int number = 0;
     for (int i = 0; i < 1000; i++) number = work(number);

@@ -17,7 +17,7 @@ impl RuleTexts {
         Self(map)
     }
 
-    /// Returns all rules of a generation in their order, each with its word.
+    /// Returns all rules of a generation in their order, each with the word that is stored before its text.
     pub fn read(&self, generation: u32) -> Result<Vec<(u32, String)>> {
         let mut rules = Vec::new();
         for number in 0.. {

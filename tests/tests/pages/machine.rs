@@ -69,7 +69,7 @@ impl Machine {
         let mut shell = Command::new("bash");
         shell.args(words).current_dir(&self.work).env("PATH", folders);
         shell.env("BPFMAN_SOCKET_PATH", self.daemon.socket()).env("HOME", &self.work);
-        // Never the policy of the machine that runs the tests.
+        // Never use the policy of the machine that runs the tests.
         shell.env("BPFMAN_POLICY", self.daemon.path("policy.toml"));
         shell
     }

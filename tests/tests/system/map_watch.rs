@@ -104,7 +104,7 @@ fn a_map_is_pinned_by_who_may_write_it_and_its_folder() {
     let pinned = bench.map("pin", "recent", &[outside.to_str().unwrap(), "-o", "json"]);
     let again = bench.map("pin", "recent", &[outside.to_str().unwrap()]);
     let denied = bench.map_as(READER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);
-    // With its own permissions: no capability, and a folder writable for everyone.
+    // The client pins with the user's own permissions: no capability, and a folder writable for everyone.
     let own = bench.map_as(WRITER, "pin", "recent", &[folder.join("own").to_str().unwrap()]);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let foreign = bench.map_as(WRITER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);

@@ -104,7 +104,7 @@ fn an_iterator_prints_what_its_program_writes() {
     daemon.bpfman(&format!("iter {link}")).fails(5, &[link]);
 }
 
-/// One link of the daemon consists of a kernel link per CPU.
+/// One link of the daemon has a kernel link for each CPU.
 #[test]
 fn a_program_of_a_perf_event_lives_as_others_do() {
     let mut daemon = Daemon::start();

@@ -62,7 +62,7 @@ fn tenants_program_that_keeps_addresses_is_not_loaded() {
     member_of_tenant(&wire, 1, 2);
 }
 
-/// The verifier denies a kernel address to tenants: root's program stores the same value in a map.
+/// The value that the verifier denies to tenants is a kernel address: root's program stores it in a map.
 #[test]
 fn address_that_roots_program_keeps_is_one_of_the_kernel() {
     let (daemon, network) = (Daemon::start(), Network::new());

@@ -16,9 +16,9 @@ use bpfman_tests::{Daemon, Launch, Network, binaries, compile};
 
 use crate::policy_allow;
 
-/// Proof that a hint is right.
+/// Proof that a hint's command is right.
 enum Proof {
-    /// Test that pastes it.
+    /// Test that pastes the command.
     Test(#[expect(dead_code, reason = "the test runner calls it")] fn()),
     /// Reason why it cannot be pasted here.
     NotHere(&'static str),

@@ -232,7 +232,7 @@ fn vanished_process_is_reported_by_kernel_data_without_its_name() {
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
     signal(Signal::STOP);
-    // Threads stop when the signal has reached them.
+    // Threads stop some time after the signal was sent.
     until("the daemon stands still", || stands_still(daemon.pid()));
     let stranger = Stranger::new(&["name", "a\n\u{1b}[2Jb\",{", "load"]);
     let pid = stranger.pid();

@@ -29,7 +29,7 @@ impl Class {
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }
 
-/// Part of a request that is another owner's; all others are the caller's. A place is wrong in one way at a time.
+/// Part of a request that is another owner's; the others are the caller's. Of a place, one property is foreign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     Program,
@@ -83,7 +83,7 @@ impl Row {
         Foreign::ALL.into_iter().filter(move |one| is_named(one) && self.has(*one))
     }
 
-    /// Returns whether requests of the call have this part: of a place, they have only some properties.
+    /// Returns whether requests of the call have this part. Of a place, they may have only some properties.
     fn has(&self, foreign: Foreign) -> bool {
         use Foreign::{Interface, Priority, Type};
         if foreign.class() != Class::Place {

@@ -95,7 +95,7 @@ async fn config_is_failed_if_invalid_and_in_progress_until_pods_run() {
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
     wait::until("its namespace is missing: Failed", async || kstatus(&now().await) == "Failed").await;
     cluster.namespace("nowhere").await;
-    // The test has no scheduler.
+    // The test has no scheduler, so no pod ever runs.
     wait::until("it was applied: InProgress", async || kstatus(&now().await) == "InProgress").await;
 }
 

@@ -113,7 +113,7 @@ impl World {
         self.compare(round, &last.0, &last.1).await;
     }
 
-    /// Compares objects and node without waiting: reports must already be true.
+    /// Compares objects and node without waiting: all reports must be true already.
     async fn compare(&self, round: u64, applications: &[DynamicObject], states: &[DynamicObject]) {
         let (mut held, programs) = holdings(&self.node);
         for application in applications {
