@@ -42,7 +42,7 @@ struct ring {
 // a killed job has left are therefore not taken for those of the next run.
 struct member {
 	__u64 run;
-	__u64 outer; // its run before user space entered it, which waits for it, too; 0: none
+	__u64 outer; // the run of an outer job, which waits for this process, too; 0: none
 };
 
 // Processes that are followed.
@@ -57,7 +57,7 @@ struct {
 // made it can end: while they differ, a process is left. A walk over `members` could miss it.
 struct tally {
 	__u64 run; // 0: none
-	__u64 last; // user space's own: the number of the last run
+	__u64 last; // for user space only: the number of the last run
 	__u64 entered, left;
 };
 

@@ -45,7 +45,7 @@ struct packet {
 	__u8 version;
 	__u16 payload; // its offset, behind the UDP header; 0 if the ports cannot be read
 	bool framed; // seen at an interface
-	__u32 class; // that allows the packet, if rules were looked up
+	__u32 class; // the class that allows the packet, if rules were looked up
 };
 
 static __always_inline void count(__u32 what)

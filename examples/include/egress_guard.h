@@ -68,7 +68,7 @@ struct {
 struct prefix {
 	__u32 length; // with generation and family
 	__u32 generation;
-	__u32 family; // 4, 6: the prefix ::/0 has no address of IPv4 in it
+	__u32 family; // 4 or 6, so that the prefix ::/0 contains no IPv4 address
 	struct address address;
 };
 
@@ -110,7 +110,7 @@ struct {
 
 // Queries without an answer so far.
 struct query {
-	struct address asker; // at an interface; at a cgroup the socket's cookie
+	struct address asker; // the asker's address at an interface; at a cgroup, its socket's cookie
 	struct address resolver;
 	__u16 port; // the asker's
 	__be16 id;

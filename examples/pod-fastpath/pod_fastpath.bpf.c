@@ -54,8 +54,8 @@ struct {
 } pods SEC(".maps");
 
 struct prefix {
-	__u32 length; // with the family's bits; of IPv4: 96 more
-	__u32 family; // or else ::/0 would have all of IPv4 in it
+	__u32 length; // in bits, with those of the family; for IPv4, 96 more
+	__u32 family; // so that the prefix ::/0 contains no IPv4 address
 	struct address address;
 };
 
@@ -91,14 +91,14 @@ struct {
 enum outcome {
 	TO_POD,
 	TO_NETWORK,
-	UNKNOWN, // from here on: to the stack. Nothing is known of the destination
-	FOREIGN_SOURCE, // a pod's address from elsewhere, or another's from a pod
-	EXPIRED, // no hop is left: the stack tells the sender
-	TOO_LARGE, // the stack tells the sender, or makes fragments. Also: the interface is gone
+	UNKNOWN, // no known pod or network. This and all below go to the stack
+	FOREIGN_SOURCE, // a pod's address at another interface, or another address at a pod's
+	EXPIRED, // the TTL is used up: the stack informs the sender
+	TOO_LARGE, // the stack informs the sender, or makes fragments. Also if the interface is gone
 	OTHER, // no IP, IP options, a VLAN, or not for this machine's address
-	NOT_FORWARDED, // to a network, but the stack would not send it on: it is for the node itself, or forwarding is off
-	TAKES_NO_FRAMES, // XDP's: the pod's end of the veth would not get it
-	DROPPED, // of TO_POD, by the kernel on the way from XDP. No bytes: nobody tells them
+	NOT_FORWARDED, // the stack would not forward it to the network: it is for the node itself, or forwarding is off
+	TAKES_NO_FRAMES, // XDP only: the pod's end of the veth does not accept frames
+	DROPPED, // part of TO_POD: dropped by the kernel after XDP. Bytes are unknown
 	OUTCOMES,
 };
 

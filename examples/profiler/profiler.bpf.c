@@ -7,20 +7,20 @@
 #include <bpf/bpf_helpers.h>
 
 #define COMM_LENGTH 16
-#define DEPTH 127 // frames that the kernel walks, unless kernel.perf_event_max_stack says more
+#define DEPTH 127 // frames that the kernel walks by default (kernel.perf_event_max_stack)
 #define STACKS 16384
 #define COUNTS 32768
-#define NO_STACK 0 // of a process without one, as kernel threads are in user space
+#define NO_STACK 0 // the process has none, like kernel threads in user space
 #define LOST_STACK 1
 
 // The current profile. Sampling ends at `until`, even if the process that takes the profile was killed.
 struct lease {
 	__u64 until; // CLOCK_MONOTONIC, nanoseconds
-	__u64 expires; // the same; others may take the lease from then on. Only for user space
-	__u64 owner; // likewise
-	__u64 tgid; // of this process alone; 0: of all
-	__u64 cgroup; // of this cgroup and those below it; 0: of all
-	__u64 level; // its depth below the root
+	__u64 expires; // same clock: from then on, others may take the lease. For user space only
+	__u64 owner; // for user space only
+	__u64 tgid; // samples only this process; 0: all
+	__u64 cgroup; // samples only this cgroup and those below it; 0: all
+	__u64 level; // the cgroup's depth below the root
 };
 
 struct {
@@ -52,7 +52,7 @@ struct seen {
 
 struct weight {
 	__u64 samples;
-	__u64 period; // their sum: of cpu-clock, nanoseconds
+	__u64 period; // sum of the samples' periods; of cpu-clock in nanoseconds
 };
 
 struct {

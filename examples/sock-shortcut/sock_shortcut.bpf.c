@@ -50,10 +50,10 @@ enum outcome {
 	SHORTCUT, // moved from socket to socket
 	NO_PEER, // the other end is not in the map, or not yet, or no longer
 	DENIED, // by the rule of a port
-	AFTER_TCP, // TCP has carried something in this direction before
+	AFTER_TCP, // TCP has carried data in this direction before
 	QUEUE_FULL, // the other end does not read
-	ERRORS, // refused by the map: sockets, without bytes
-	SOCKETS, // put into the map, without bytes
+	ERRORS, // sockets that the map refused; no bytes
+	SOCKETS, // sockets added to the map; no bytes
 	OUTCOMES,
 };
 

@@ -47,7 +47,7 @@ struct go_call_key {
 
 struct go_call {
 	__u64 connection;
-	__u64 bytes; // an address, or how far below the stack's top
+	__u64 bytes; // an address, or the distance below the stack's top
 	__u64 on_stack;
 };
 

@@ -28,7 +28,7 @@
 #define TABLE_SIZE 4099 // a prime: Maglev needs one
 #define MAX_CONNECTIONS 131072
 #define NO_BACKEND 0xffffffff
-#define FACTOR 0xff51afd7ed558ccdULL // odd, and its bits look drawn
+#define FACTOR 0xff51afd7ed558ccdULL // odd, with well mixed bits
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -77,7 +77,7 @@ struct slot {
 struct connection {
 	struct address client;
 	__u32 service; // its identity
-	__u32 port; // in the packet's byte order, as one word: what is written in halves is read slowly as a whole
+	__u32 port; // in the packet's byte order; one word, because reading a word written in halves is slow
 };
 
 struct placement {
@@ -101,7 +101,7 @@ struct settings {
 	struct address source_v6;
 	__u32 mtu; // the largest outer packet
 	__u32 seed; // of slots
-	__u32 identities; // for user space only: how many there have been
+	__u32 identities; // for user space only: number of identities assigned so far
 };
 
 struct count {

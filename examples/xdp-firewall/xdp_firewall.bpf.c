@@ -73,7 +73,7 @@ struct detail {
 // the last.
 #define LOOK_PROTOCOL 0x01
 #define LOOK_PORT 0x02
-#define LOOK_ALL 0x04 // a rule that asks for nothing
+#define LOOK_ALL 0x04 // a rule without conditions
 #define LOOK_SOURCE_V4 0x08
 #define LOOK_DESTINATION_V4 0x10
 #define LOOK_SOURCE_V6 0x20
