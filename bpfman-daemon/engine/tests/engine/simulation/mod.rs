@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use self::machine::{Machine, Tally};
 use self::schedule::{Event, schedule};
 
-const SCHEDULES: u64 = 500;
+const SCHEDULES: u64 = 250;
 
 fn play(events: &[Event]) -> Result<Tally, String> {
     let mut machine = Machine::new();
