@@ -161,10 +161,10 @@ impl AttachPoint {
     }
 }
 
-/// Returns the PIDs that a binary's path and scope name.
+/// Returns the PIDs in the path of a binary and in the scope of its probe.
 #[must_use]
 pub fn processes_of(target: &str, scope: &ProcessScope) -> Vec<u32> {
-    // A path below the root of a container names nothing of the host.
+    // A path below the root of a container names no process of the host.
     let in_path = process_in(Path::new(target)).filter(|_| scope.container_pid.is_none());
     let mut all: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).chain(in_path).collect();
     all.sort_unstable();

@@ -124,10 +124,10 @@ pub struct NamedThings<'a> {
 
 /// `BPF_MAP_TYPE_DEVMAP` and `BPF_MAP_TYPE_DEVMAP_HASH`.
 const DEVICE_MAPS: [u32; 2] = [14, 25];
-/// `BPF_MAP_TYPE_STRUCT_OPS`: setting its value registers it.
+/// `BPF_MAP_TYPE_STRUCT_OPS`: setting the map's value registers the struct_ops.
 const STRUCT_OPS_MAP: u32 = 26;
 
-/// Returns the objects of a call of bpf(2), with the attached program's type: others may have loaded it.
+/// Returns the objects of a call of bpf(2). Includes the type of an attached program, which others may have loaded.
 pub fn objects_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     let mut objects = places_of(number, named);
     let attaches =

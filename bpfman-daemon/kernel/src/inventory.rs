@@ -10,7 +10,7 @@ pub struct Inventory {
     pub is_complete: bool,
 }
 
-/// Tested type.
+/// Program type or map type, with the result of its test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriedType {
     /// The kernel's name, such as `sched_cls` or `lpm_trie`.

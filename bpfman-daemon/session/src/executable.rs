@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, open};
 use sha2::{Digest as _, Sha256};
 
-/// Path of execvp(3) without a variable.
+/// Search path of execvp(3) if `PATH` is not set.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-/// Size of the largest file that is hashed, in bytes: a start would take seconds.
+/// Maximum size of a hashed file, in bytes: a larger one would delay the start by seconds.
 const MAX_HASHED: u64 = 1 << 30;
 /// Folder of the link to a held file, in the session's own `/run`.
 const LINKS: &str = "/run/bpfman-exec";

@@ -1,4 +1,4 @@
-//! The daemon is killed at every step of a load's replacement: one version runs, and a dropping hook drops.
+//! The daemon is killed at every step of a load's replacement: one version runs, and the hook drops every packet.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -53,7 +53,7 @@ fn load_replacement_killed_at_any_step_is_atomic_for_datagrams() {
     let stream = traffic.stream();
     let (mut step, mut steps) = (0, 0);
     let (mut kept, mut changed) = (0, 0);
-    // In the round with step 0, the daemon is not killed: the steps of the replacement are counted.
+    // In round 0, the daemon is not killed: the replacement completes, and its steps are counted.
     loop {
         let (ids, now) = running(&daemon.state());
         daemon.terminate();

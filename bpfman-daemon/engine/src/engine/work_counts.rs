@@ -32,7 +32,7 @@ pub struct WorkCounters {
     pub instructions: u64,
     /// Number of loads and replacements by outcome: `loaded`, or the kind of failure.
     pub loads: BTreeMap<&'static str, u64>,
-    /// Wait times of calls for a program, hook or chain that another call was changing, without immediate ones.
+    /// Times that calls waited for a lock of the engine. Locks acquired at once are not counted.
     pub lock_waits: CountedDurations,
 }
 

@@ -220,7 +220,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether the interface of a match is gone. One that was renamed, or whose namespace has another path, is not.
+    /// Returns whether the interface of a match is gone, not only renamed or in a namespace whose path changed.
     fn is_match_gone(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(false) };
         let is_named = !matches!(

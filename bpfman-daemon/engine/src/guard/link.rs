@@ -72,8 +72,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the only process of a return probe, and its start time. A guard does not keep the kernel from changing
-    /// return addresses of other processes; a probe of one process does, if the kernel checks each probe at a place.
+    /// Returns the only process of a return probe, and its start time. A guard cannot keep the kernel from changing
+    /// return addresses of other processes. A probe of one process can, if the kernel checks the process per probe.
     fn returns_of(
         &self,
         program: &ProgramRecord,
@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some((ProcessScope { pid: Some(pid), ..scope.clone() }, began)))
     }
 
-    /// Refuses a link to another process than the checked one of the tenant, because the PID was reused.
+    /// Refuses a link if another process has reused the PID of the tenant's process that was checked.
     pub(crate) fn check_same_processes(
         &self,
         program: &ProgramRecord,

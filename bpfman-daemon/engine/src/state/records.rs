@@ -214,13 +214,13 @@ pub struct MatchingRecord {
     /// Maximum number of links of its owner, from the grant that allowed the attachment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_links: Option<u64>,
-    /// Proceed-on set of shadows, on disk only, as for links.
+    /// Proceed-on set of shadows, on disk only: see [`LinkRecord::on_disk`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_on: Option<ProceedOn>,
 }
 
 impl MatchingRecord {
-    /// Returns the record in the store's form, as for links.
+    /// Returns the record in the store's form: see [`LinkRecord::on_disk`].
     #[must_use]
     pub fn on_disk(mut self) -> Self {
         if self.sharing.shadow {
@@ -323,10 +323,10 @@ pub struct HookRecord {
     /// its accepting verdicts do not skip them. It stays true, since changing back would skip the machine's for a moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// Ways to send packets that its chain denies to members of tenants.
+    /// Ways to send packets, denied to the tenants' members of its chain.
     #[serde(default, skip_serializing_if = "Unsent::is_empty")]
     pub unsent: Unsent,
-    /// Members of tenants that its chain leaves out, because it could not be built so that they send nothing.
+    /// Tenants' members left out of its chain, because no chain could be built that keeps them from sending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<LinkId>,
     /// Mode of an XDP chain; `None` in records of earlier versions until the first check.
@@ -370,7 +370,7 @@ pub struct LeftoverFilter {
     pub key: HookKey,
     pub priority: u16,
     pub handle: u32,
-    /// Program of the filter, which is removed only if it still runs it.
+    /// Program of the filter, which is removed only if it still runs this program.
     pub program: ProgramId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<NamespaceNumber>,

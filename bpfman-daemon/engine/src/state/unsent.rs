@@ -1,4 +1,4 @@
-//! Ways to send packets that chains deny to tenants' programs: the packets would bypass programs of the machine.
+//! Denied ways to send packets: packets that tenants' programs send in these ways bypass the machine's programs.
 
 use bpfman_model::{Direction, HookKey, HookKind, RankOrder};
 use bpfmand_splice::ProceedMask;
@@ -43,13 +43,13 @@ impl Unsent {
 }
 
 impl State {
-    /// Returns the ways that a member is denied. `XDP_TX` sends through its hook's interface, a redirect through any
-    /// one of the namespace: these packets, and copies sent at egress, meet none of the machine's programs there.
+    /// Returns the ways denied to a member. `XDP_TX` sends through the hook's interface, and a redirect through any
+    /// interface of the namespace: the machine's programs there see neither these packets nor copies sent at egress.
     #[must_use]
     pub fn unsent(&self, key: &HookKey, link: &LinkRecord, program: &ProgramRecord) -> Unsent {
         let ways = match key.kind {
             HookKind::Xdp => SENDING_VERDICTS,
-            // At ingress, the machine's programs have seen the packet, and those of the target see it.
+            // At ingress, the machine's programs have seen the packet, and its programs at the target see the copy.
             HookKind::Tc(Direction::Egress) if program.may_clone() => CLONES,
             HookKind::Tc(_) | HookKind::Tcx(_) => 0,
         };

@@ -1,8 +1,8 @@
 //! Traces: packets run through the programs of a hook, one by one and as the chain, without being sent.
 //!
-//! The members, each as the program that was loaded for it alone, determine the expected verdict: each runs on the
-//! packet as the one before left it, until a verdict is outside a member's set. Then the chain runs, and the results
-//! are compared.
+//! First, the separately loaded programs of the members run one by one. Each receives the packet as the previous one
+//! left it, until a verdict is outside the member's proceed-on set: this is the expected verdict. Then the chain runs
+//! on the original packet, and the results are compared.
 
 mod changes;
 mod outcome;

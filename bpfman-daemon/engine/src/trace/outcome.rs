@@ -32,10 +32,10 @@ pub struct TraceStep {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketTrace {
-    /// Members that it reached.
+    /// Results of the members that the packet reached, in order.
     pub steps: Vec<TraceStep>,
     pub verdict: i32,
-    /// True if the members one by one and the chain gave the same verdict and left the same packet.
+    /// True if the chain gave the same verdict and left the same packet as the members one by one.
     pub agrees: bool,
 }
 

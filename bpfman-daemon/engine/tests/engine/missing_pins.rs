@@ -327,7 +327,7 @@ fn array_that_the_kernel_empties_again_is_no_success() {
     assert!(bench.kernel.has_slot(&map, 2).unwrap());
 }
 
-/// The kernel removed no entry: another process removed the tail calls from the array.
+/// Another process cleared the slot, not the kernel: a repair of the pin does not fill it again.
 #[test]
 fn linux_slots_that_were_deleted_stay_empty() {
     let bench = crate::linux::bench("deleted_slots");

@@ -13,7 +13,7 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
 
-/// Fails a number of times for objects that contain a word.
+/// Object reader that fails or is slow for objects with certain words in their bytes: the keys of its maps.
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
@@ -119,7 +119,7 @@ fn owner_with_failing_readers_delays_only_its_own_programs() {
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
 }
 
-/// A late answer delays others as much as none.
+/// A late answer delays other owners no longer than a missing answer.
 #[test]
 fn owner_with_slow_readers_waits_like_one_with_failing_ones() {
     let bench = bench();
@@ -208,7 +208,7 @@ fn sharers_of_a_missing_owner_use_the_first_restored_ones_maps() {
     }
 }
 
-/// An owner with many objects waits no longer for them than others would.
+/// Objects that are read in time do not count as slow, however many one owner has.
 #[test]
 fn objects_that_are_read_soon_are_not_counted() {
     let bench = bench();

@@ -107,7 +107,7 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// Sets an entry by a rule, or pushes to a queue or stack (empty key); returns `false` if the rule forbids it.
     fn set_entry(&self, map: &Self::Handle, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError>;
 
-    /// Sets an entry of a map as in [`KernelObjects::map_entries`]. Fails for other sizes, or if the map is full.
+    /// Sets an entry, padded as by [`KernelObjects::map_entries`]. Fails if a size is wrong, or if the map is full.
     fn write_entry(&self, map: &Self::Handle, entry: &MapEntry) -> Result<(), KernelError>;
 
     /// Removes an entry; returns whether it existed. Fails for arrays.

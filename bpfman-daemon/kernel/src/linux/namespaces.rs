@@ -46,7 +46,7 @@ impl NamespaceFinder {
         if self.has_cookies { netns } else { NetnsId { cookie: 0, ..netns } }
     }
 
-    /// Holds the recorded namespaces. Releases all others, and those without a path, since a held namespace never ends.
+    /// Holds the recorded namespaces that have a path. Releases all others, since a held namespace never ends.
     pub fn hold(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
         let without_cookie = recorded.iter().filter(|(netns, _)| netns.cookie == 0);
         let wanted: BTreeMap<u64, Option<NetnsNumber>> =
@@ -61,13 +61,13 @@ impl NamespaceFinder {
         for (wanted, number) in wanted {
             let number = number.filter(|number| is(here, number.table)).map(|number| number.number);
             let let_go = self.held.number_of_let_go(NetnsId { inode: wanted, cookie: 0 });
-            // Without a number, a path to a namespace that was let go proves nothing.
+            // Without its number, a released namespace may be confused with a later one that has the same inode.
             if Some(wanted) == own || self.held.is_let_go(wanted) && let_go.is_none() {
                 continue;
             }
             let number = let_go.or(number);
             let known = self.known().0.get(&wanted).filter(|path| inode(path) == Some(wanted)).cloned();
-            // A namespace that was let go is no reason to examine all processes.
+            // Do not examine all processes to find a released namespace again.
             match known.or_else(|| let_go.is_none().then(|| self.search_once().0.remove(&wanted)).flatten()) {
                 Some(_) if self.held.is_open(wanted) => {}
                 Some(path) => match self.held.open(wanted, &path, number) {

@@ -11,7 +11,7 @@ const ENUMERATIONS: [(&str, &str, &str); 3] = [
     ("helper", "bpf_func_id", "BPF_FUNC_"),
 ];
 
-/// A kernel's BTF has all names of its version, whatever its configuration.
+/// The three enumerations in a kernel's BTF are complete for its version, whatever its configuration.
 #[test]
 fn this_kernel_has_what_its_version_promises_and_nothing_later() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
@@ -35,7 +35,7 @@ fn this_kernel_has_what_its_version_promises_and_nothing_later() {
         }
     }
     assert_eq!(compared["helper"], 211);
-    // Not every kernel has all functions of its version.
+    // A kernel may lack kfuncs of its version: they depend on its configuration.
     for function in types.offered_functions() {
         if let Some(since) = bpfmand_requirements::since("kfunc", function.name) {
             assert!(since.version <= version, "{} on {release}", function.name);

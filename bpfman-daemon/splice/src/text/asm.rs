@@ -10,7 +10,7 @@ pub(crate) struct Label(usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JumpOutOfRange {
     pub(crate) at: usize,
-    /// Conditional jumps have no 32-bit form.
+    /// False for an unconditional jump: only this kind can have a 32-bit offset.
     pub(crate) conditional: bool,
 }
 
@@ -91,7 +91,7 @@ impl Asm {
         self.push(Insn::new(op::EXIT, 0, 0, 0, 0));
     }
 
-    /// Resolves labels. Jumps too far for 16 bits use the 32-bit form if `wide`.
+    /// Resolves labels. If `wide`, unconditional jumps too far for a 16-bit offset use a 32-bit offset.
     pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, JumpOutOfRange> {
         for (at, label) in self.open {
             let conditional = !matches!(self.insns[at].code, op::JA);

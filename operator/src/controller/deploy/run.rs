@@ -189,7 +189,7 @@ impl Deployer {
             let reason = match blocked(&self.client).await? {
                 // Wait until all taints are removed: the controller may be deleted with the Config.
                 None if config.spec.node_taint.is_some() => marked(&self.client).await?,
-                // Only agents unload programs: they stay until there is nothing to unload.
+                // Only agents unload programs: keep the agents until there is nothing to unload.
                 reason => reason,
             };
             if reason.is_some() {

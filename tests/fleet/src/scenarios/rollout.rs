@@ -1,4 +1,4 @@
-//! Scenario: a preflight stops one version, a wave a second, and a third completes after the controller is killed.
+//! Scenario: a preflight stops one version, a wave stops the next, and a third completes after a controller's death.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,14 +107,14 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
         .await?;
     stage.controller = None;
     let told = seen.of_others_than(&known).len();
-    // Nodes execute the orders that they already have without a controller.
+    // While no controller runs, nodes execute the orders that they already have.
     tokio::time::sleep(Duration::from_secs(2)).await;
     stage.start_controller()?;
     stage.healthy(&application, generation, nodes).await?;
     let status = settled(stage).await?;
     let loads = stage.fleet.loads(GOOD).await?;
     let loads = loads.into_iter().map(|loads| loads.accepted).enumerate();
-    // Each node makes a dry run and the load.
+    // A node accepts a version twice: in the dry run, and in the load.
     let twice: Vec<(usize, u64)> = loads.filter(|(_, accepted)| *accepted > 2).collect();
     stage.report.check(twice.is_empty(), || format!("loaded more than once: {twice:?}"));
     let mut figures = (stage.fleet.totals().await? - &before).figures(nodes);

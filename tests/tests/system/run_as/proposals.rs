@@ -1,4 +1,4 @@
-//! From loads of other programs to sessions: proposals of the radar, and drop-ins of services.
+//! Help to run third-party loaders in sessions: commands that the radar proposes, and drop-ins for services.
 
 use std::fs;
 use std::process::Command;
@@ -57,7 +57,7 @@ fn drop_in_of_a_service_runs_its_command_in_a_session() {
     assert!(text.contains("units = [\"agent.service\"]"), "{text}");
     let line = settings[2].strip_prefix("ExecStart=/usr/bin/bpfman run-as -- ").unwrap();
     daemon.session(ADA, &line.split(' ').collect::<Vec<_>>()).success();
-    // The existing drop-in has no effect on its next version.
+    // The drop-in of an earlier run is ignored.
     fs::write(parts.join("50-bpfman-run-as.conf"), &text).unwrap();
     assert_eq!(print().success(), text);
     fs::write(&unit, "[Service]\nType=forking\nExecStart=/usr/bin/agent\n").unwrap();

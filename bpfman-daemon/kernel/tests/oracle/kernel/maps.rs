@@ -19,7 +19,7 @@ pub struct Map {
     pub fd: OwnedFd,
     pub name: String,
     pub read_only: Option<Vec<u8>>,
-    /// Programs that refer to the map's types need the same object.
+    /// BTF of the map's types. Programs that refer to these types need the same BTF.
     _btf: Option<Arc<OwnedFd>>,
     per_cpu: bool,
     kind: u32,
