@@ -1,4 +1,4 @@
-//! Translates `bpfman attach PROGRAM_ID HOOK` into the form with flags, which then takes the kind's flags.
+//! Translates `bpfman attach PROGRAM_ID HOOK` into the subcommand of the hook's type, with the flags for the hook.
 
 use std::path::Path;
 

@@ -216,7 +216,7 @@ impl<K: Kernel> Api<K> {
         Self { journal, events, ..self }
     }
 
-    /// Sets the shared readings of statistics.
+    /// Sets the cache of statistics that all readers share.
     #[must_use]
     pub fn with_figures(self, figures: Arc<FiguresCache>) -> Self {
         Self { figures, ..self }

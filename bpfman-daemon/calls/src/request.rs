@@ -53,8 +53,8 @@ pub enum FieldValue {
 pub struct CallAnswer {
     /// Return value, or the error. A new descriptor is the first of the message.
     pub result: Result<i64, Errno>,
-    /// For each buffer that the kernel may have written, whether a buffer of the message has its contents. The first is the
-    /// attribute or structure.
+    /// For each buffer that the kernel may have written: true if the message returns it. The first one is the attribute
+    /// or the structure.
     pub written: Vec<bool>,
     /// Reason of a refusal, for the client.
     pub reason: Option<String>,

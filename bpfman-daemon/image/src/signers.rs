@@ -1,4 +1,4 @@
-//! Signers that a rule accepts, and checks of a worker's count.
+//! Signers that a rule accepts, and checks of the signers that a worker counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

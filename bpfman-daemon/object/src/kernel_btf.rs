@@ -209,7 +209,7 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
 pub(crate) struct NamedTypes {
     pub btf: Arc<Btf>,
     pub base: u32,
-    /// First type of each chain, and for each own type the next one; 0 ends a chain.
+    /// Hash chains of names: the first type of each chain, and for each own type the `next` one; 0 ends a chain.
     pub first: HeldNumbers,
     pub next: HeldNumbers,
 }

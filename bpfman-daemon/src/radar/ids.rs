@@ -16,7 +16,7 @@ const LOOKS: u8 = 2;
 pub struct KnownIds {
     programs: BTreeMap<ProgramId, KnownId>,
     links: BTreeMap<KernelLinkId, KnownId>,
-    /// True after the first observation, the objects of which did not just appear.
+    /// True after the first observation, which finds older objects too.
     begun: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct ChangedId {
 }
 
 impl KnownIds {
-    /// Returns changes. An object seen once is not reported, unless an event showed a third party making it.
+    /// Returns changes. Of objects in `made`, only the end is a change; others count from their second observation on.
     pub fn look(
         &mut self,
         kernel: &LinuxKernel,

@@ -1,4 +1,4 @@
-//! Replacement of all rules at once: the next generation, part of every key, is written beside the current one.
+//! Replacement of all rules at once. Keys contain a generation number: new rules are written beside the current ones.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
@@ -58,7 +58,7 @@ pub fn after(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }
 
-/// Waits for programs that still use the old rules. The kernel refuses on CPUs without a tick, where packets are quick.
+/// Waits for programs that still use the old rules. A kernel with `nohz_full` CPUs refuses to wait.
 pub fn wait_for_packets() {
     let _refused = membarrier(MembarrierCommand::Global);
 }

@@ -70,10 +70,10 @@ pub const fn holds_maps(kind: u32) -> bool {
     matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
 }
 
-/// Returns whether entries refer to other kernel objects, and setting one requires fewer rights than the
-/// entry gives: a map opened for reading can become an entry of a map of maps, a program runs instead of its
-/// caller, devices and CPUs need only a number, and cgroups an open folder. Sockmaps are excluded, as the
-/// caller has all rights on their sockets, and perf event arrays, as each reader adds its own events.
+/// Returns whether entries refer to other kernel objects and give more rights than setting them requires. A
+/// map of maps accepts maps opened for reading, a program array runs a program in the place of its caller, and
+/// devices and CPUs are set by number, cgroups by an open folder. Sockmaps are excluded, as the caller has all
+/// rights on their sockets, and perf event arrays, as each reader adds its own events.
 #[must_use]
 pub const fn holds_objects(kind: u32) -> bool {
     holds_maps(kind) || matches!(kind, PROG_ARRAY | CGROUP_ARRAY | DEVMAP | DEVMAP_HASH | CPUMAP | STRUCT_OPS)

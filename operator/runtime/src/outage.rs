@@ -29,7 +29,7 @@ pub struct WatchHealth<'a> {
 }
 
 impl Outage {
-    /// Returns the state without failing watches.
+    /// Returns the initial state: no watch fails.
     #[must_use]
     pub const fn new() -> Self {
         let now = Now { failing: BTreeMap::new(), reported: false };

@@ -81,7 +81,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.mark_at(now + self.settle, key);
     }
 
-    /// Schedules a key for a time or earlier.
+    /// Schedules a key for a time, or for the end of its pause if that is later. An earlier due time stays.
     pub fn mark_at(&mut self, when: Instant, key: &K) {
         let entry = self.entries.entry(key.clone()).or_default();
         let when = entry.last.map_or(when, |last| when.max(last + self.pause));
@@ -164,7 +164,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// Returns the time at which the next key becomes due whose group is below its limit.
+    /// Returns the earliest due time of the keys whose groups are below their limits.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.first_free().map(|(due, _)| *due)
@@ -214,7 +214,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.woken.notify_one();
     }
 
-    /// Schedules a key after a delay or earlier.
+    /// Schedules a key after a delay. An earlier due time stays.
     pub fn add_after(&self, key: &K, wait: Duration) {
         self.schedule().mark_at(Instant::now() + wait, key);
         self.woken.notify_one();

@@ -1,4 +1,4 @@
-//! Offsets of kernel probes: the kernel accepts one into another function, while a grant names one function.
+//! Offsets of kernel probes: a large offset leads into another function than the one that a grant names.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -73,7 +73,7 @@ fn a_grants_kernel_probe_stays_in_its_function() {
     ));
     let [own, roots] = [ADA, 0].map(|user| load(&daemon, user));
     let at = |id: u64, function: &str, offset: u64| format!("attach {id} kprobe -f {function} -o {offset}");
-    // Root reaches another function by an offset: the kernel does not refuse it.
+    // Root can probe another function by an offset: the kernel does not refuse it.
     let reached = FUNCTIONS.into_iter().find_map(|function| {
         let mut offsets = distances(function).into_iter();
         let taken = offsets.find(|offset| daemon.bpfman(&at(roots, function, *offset)).code == 0);

@@ -1,4 +1,4 @@
-//! Admission of connections: each needs a place, and its process is identified beside the loop that accepts connections.
+//! Admission of connections, which have limits. Processes are identified outside of the loop that accepts connections.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct ConnectionAccounts {
 #[derive(Debug)]
 pub enum Entrance {
     Placed(ConnectionPlace),
-    /// No place is left for its user, but a grant may have one for the process.
+    /// The user has no place left, but a grant may give the process one.
     Candidate(CandidatePlace, WantedIdentity),
 }
 
@@ -38,7 +38,7 @@ impl ConnectionAccounts {
     pub fn enter(&self, uid: u32, callers: &Arc<Callers>) -> Result<Entrance, NoPlace> {
         let account = (self.account_uid)(uid);
         callers.place(Account::of_user(&self.policy, uid, account)).map(Entrance::Placed).or_else(|full| {
-            // A grant may have a place for the process: checking its groups takes one system call, other facts more.
+            // A grant may admit the process: its groups take one system call to read, other facts take more.
             let needed = needed_for_grants(&self.policy, uid).ok_or(full)?;
             Ok(Entrance::Candidate(callers.candidate(account, full)?, needed))
         })

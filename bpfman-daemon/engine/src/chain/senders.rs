@@ -92,7 +92,7 @@ impl State {
         })
     }
 
-    /// Returns whether a hook leaves out members that extensions keep from its chain.
+    /// Returns whether a hook's chain leaves out a member because an extension replaces a function of it.
     pub fn leaves_out_extended(&self, hook: &HookRecord) -> bool {
         let is_extended = |link: &&Arc<LinkRecord>| {
             hook.withheld.contains(&link.id) && self.extension_of(link.program).is_some()

@@ -13,7 +13,7 @@ use super::processes;
 /// Default folder of pod logs on the node, with a folder `NAMESPACE_NAME_UID` per pod. Only root makes names in it.
 pub const DEFAULT_POD_LOGS: &str = "/var/log/pods";
 
-/// Mount of that folder in the daemon's container: the root of the node's first process may be hidden.
+/// Mount of that folder in the daemon's container, where the node's `/proc/1/root` may be inaccessible.
 const MOUNTED_POD_LOGS: &str = "/host/pod-logs";
 
 /// Pod of this process by the environment of its container. The kubelet sets it from the pod's own fields (downward API).

@@ -1,5 +1,5 @@
-//! Rules of the kernel traits, run on the simulated kernel and on this machine's. Other tools are methods of the
-//! simulation; on this machine, they are `ip`, `tc` and bpf(2).
+//! Rules of the kernel traits, run on the simulated kernel and on this machine's. Changes by other tools are calls of
+//! the simulation; on this machine, the tests use `ip`, `tc` and bpf(2) for them.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 

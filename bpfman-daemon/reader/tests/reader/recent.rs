@@ -27,7 +27,7 @@ fn ahead(object: &EbpfObject) -> LinkAhead {
     LinkAhead { programs, features: BtfFeatures::ALL }
 }
 
-/// A reader starts for a question that the first answer lacks.
+/// A question that the first answer does not cover starts another reader.
 #[test]
 fn same_bytes_and_programs_need_one_reader() {
     let object = bytes("maps.c");
@@ -69,7 +69,7 @@ fn other_questions_and_other_bytes_need_readers() {
     read(&object, &question, 1);
     read(&object, &LinkAhead { features: BtfFeatures::NONE, ..question.clone() }, 2);
     read(&object, &LinkAhead { programs: question.programs[..1].to_vec(), ..question.clone() }, 3);
-    // A changed byte behind the sections is another object.
+    // An object with one byte added behind the sections counts as another object.
     let longer: Arc<[u8]> = [&object[..], b"\0"].concat().into();
     read(&longer, &question, 4);
     read(&longer, &question, 4);

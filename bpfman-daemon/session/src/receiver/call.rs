@@ -40,7 +40,7 @@ pub struct WaitingCall<'a> {
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 impl<'a> WaitingCall<'a> {
-    /// Takes the call that the slot has.
+    /// Creates the call of a notification, which `slot` preserves if this process is killed.
     pub fn new(listener: &'a Listener, slot: &'a mut PendingSlot, notification: Notification) -> Self {
         let memory = CallerMemory::of(notification.thread);
         Self {

@@ -39,7 +39,7 @@ impl CounterLayout {
         ifindex & (COUNTER_ROWS - 1)
     }
 
-    /// Returns the slot of packets with which every member proceeded; the column is the end verdict.
+    /// Returns the slot that counts packets after all members proceeded, by the chain's final verdict.
     #[must_use]
     pub const fn all_proceeded(self) -> usize {
         self.slots - 1

@@ -43,7 +43,7 @@ pub enum SpliceError {
         "instruction {insn} of the joined program is said to hold the id of a type, and refers to something else"
     )]
     NoTypeId { insn: usize },
-    /// A member fits no program, not even as one of its own behind a tail call.
+    /// A member fits into no program, not even into a separate one behind a tail call.
     #[error("{member} fits no chain")]
     DoesNotFit { member: MemberName },
     /// A tenant's member may send no copies, so it cannot run as the unchanged loaded program.
@@ -70,7 +70,7 @@ pub enum SpliceError {
         "{first} and {second} both tail-call other programs: the first could use up the second's tail calls"
     )]
     TwoTailCallers { first: MemberName, second: MemberName },
-    /// A member that tail-calls comes before a tail call of the chain's own.
+    /// A member that tail-calls runs before a member that the chain itself reaches by a tail call.
     #[error(
         "{member} tail-calls other programs, and could use up the tail call that leads to {later}, which needs one because {reason}"
     )]

@@ -27,7 +27,7 @@ pub(crate) fn pause(next: u32) -> Duration {
     Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1))
 }
 
-/// Returns the delay; `None` if the caller cannot wait so long: an earlier attempt would count against it.
+/// Returns the delay; `None` if the registry requests more than `MAX_DELAY`: it may count earlier attempts as abuse.
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| retry_after(headers, SystemTime::now()));
     match asked.map(Duration::from_secs) {

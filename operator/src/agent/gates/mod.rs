@@ -115,7 +115,7 @@ pub fn evaluate(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVer
     GateVerdict { within, message: broken.join("; ") }
 }
 
-/// Returns a needed statistic that is unavailable. Its gate does not hold: a denied statistic must not pass a rollout.
+/// Returns why a needed statistic is unavailable. Its gate then fails: a denied statistic must not pass a rollout.
 fn lacking(gates: &Gates, slot: &SlotFigures) -> Option<&'static str> {
     let (is_timed, bounds_errors) = (gates.max_nanoseconds_per_run.is_some(), gates.max_errors.is_some());
     let of_verdicts = gates.verdicts.iter().any(|gate| concerns(gate, slot));
@@ -167,7 +167,7 @@ fn figures(slots: &[SlotFigures], errors: u64, enough: u64) -> String {
     format!("{runs}{time}, {errors} errors")
 }
 
-/// Returns a note about programs without a run time: a chain times one packet in 1,024. Their gate holds.
+/// Returns a note about programs without a run time yet, which pass: a chain times one packet in 1,024.
 fn untimed(gates: &Gates, slots: &[SlotFigures], enough: u64) -> Option<String> {
     gates.max_nanoseconds_per_run?;
     let is_untimed =

@@ -15,7 +15,7 @@ use super::requests::{Called, called};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Digest {
-    /// Owner (empty if an object has several), and text, of which the first word is the kind.
+    /// Owner of an object, empty if it can have several, and a text that begins with the kind of the object.
     lines: Vec<(String, String)>,
     pub programs: BTreeSet<u32>,
     pub links: BTreeSet<u32>,
@@ -33,7 +33,7 @@ impl Digest {
         digest
     }
 
-    /// Returns the kinds of removed and new objects since then: "-link of root, +program of grant:user".
+    /// Returns the kinds of objects that are gone and new since then: "-link of root, +program of grant:user".
     pub fn changes_since(&self, before: &Self) -> String {
         let all = |digest: &Self| digest.lines.iter().cloned().collect::<BTreeSet<_>>();
         let (before, now) = (all(before), all(self));

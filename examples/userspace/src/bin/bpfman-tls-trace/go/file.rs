@@ -12,7 +12,7 @@ use super::returns;
 pub const READ: &str = "crypto/tls.(*Conn).Read";
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
 
-/// Maximum size of a probed function, in bytes: in Go 1.19 they have 1 and 2 KiB.
+/// Maximum size of a probed function, in bytes: `READ` and `WRITE` have 1 and 2 KiB in Go 1.19.
 const MAX_FUNCTION: u64 = 1 << 20;
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 const FLAGS_AT: usize = 15;
@@ -120,7 +120,7 @@ impl NoProbes {
     }
 }
 
-/// Returns the version of Go. If the file contains it, arguments are in registers, on every architecture.
+/// Returns the Go version. All versions that the file stores this way pass arguments in registers.
 fn version<'a>(binary: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<String, NoProbes> {
     let section = binary.section_by_name(".go.buildinfo").ok_or(NoProbes::NoGo)?;
     let info = section.data().map_err(|_| NoProbes::NoGo)?;
