@@ -3,8 +3,8 @@
 //! - [`connect`]: the connection to the API server; [`manager`]: the name under which each process writes;
 //!   [`requests`]: counters of requests; [`object`] and [`patch`]: reading and writing objects.
 //! - [`watch`]: watches that restart forever; [`listing`]: their objects; [`watch_backoff`]: a pause after watches
-//! that the server ends early; [`mod@reading`]: requests beside watches; [`watch_failures`]: current failures
-//! of watches; [`outage`]: one log entry for all of them.
+//!   that the server ends early; [`mod@reading`]: requests beside watches; [`watch_failures`]: current failures
+//!   of watches; [`outage`]: one log entry for all of them.
 //! - [`queue`]: keys to work on and their times; [`backoff`]: delays before a retry.
 //! - [`metrics`] and [`serve`]: metrics and health probes over HTTP; [`scrape`]: metrics over TLS with authorization
 //!   by the API server; [`tls`] and [`certificate`]: TLS; [`connections`]: limits on connections.
