@@ -465,7 +465,7 @@ static enum answer killed_child(unsigned i)
 		for (;;)
 			create_map();
 	}
-	usleep(random_number() % 400);
+	usleep(random_number() % 2000);
 	kill(child, SIGKILL);
 	return waitpid(child, NULL, 0) == child ? RIGHT : WRONG;
 }

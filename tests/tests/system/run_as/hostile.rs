@@ -37,8 +37,8 @@ fn arguments_that_change_during_the_call_win_nothing() {
     assert!(right > 0 && refused > 0, "{sums:?}");
 }
 
-/// Attacks that start a process for each round.
-const OF_PROCESSES: [&str; 2] = ["kills", "exec"];
+/// Attacks whose rounds take milliseconds.
+const SLOW_ATTACKS: [&str; 3] = ["kills", "exec", "stops"];
 
 #[test]
 fn races_for_objects_memory_and_paths_win_nothing() {
@@ -61,7 +61,7 @@ fn races_for_objects_memory_and_paths_win_nothing() {
     };
     let before = descriptors();
     for name in names {
-        let rounds = if OF_PROCESSES.contains(&name) { rounds(300).min(10_000) } else { rounds(300) };
+        let rounds = if SLOW_ATTACKS.contains(&name) { rounds(300).min(10_000) } else { rounds(300) };
         // Test runs need a grant of all hooks.
         let user = if name == "run" { ADA } else { BOB };
         let [right, wrong, refused] = in_sessions(&daemon, user, &[&attacks, name], rounds);
