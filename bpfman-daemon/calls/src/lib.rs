@@ -1,7 +1,7 @@
 //! System calls that a program under `bpfman run-as` makes, as requests that hold no address and no descriptor number of
 //! that program.
 //!
-//! [`layout`] has one entry for each command of bpf(2) that is served: which bytes of the attribute are understood, and
+//! The module `layout` has one entry for each command of bpf(2) that is served: which bytes of the attribute are understood, and
 //! which of them are descriptors and pointers. The receiver replaces both by positions in a [`CallMessage`]; the side that
 //! makes the call computes the same fields again from the same attribute, so that it fills in every pointer itself.
 
