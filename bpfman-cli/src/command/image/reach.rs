@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_image_format::{Credential, ImageReference, RegistryHost};
 use bpfman_registry::RegistryAccess;
-use bpfmand_image::{Authorities, RegistrySetting, RegistrySettings};
+use bpfmand_image::{Authorities, ImageError, RegistrySetting, RegistrySettings};
 use serde::Deserialize;
 
 use super::credential;
@@ -48,7 +48,8 @@ pub fn settings(
     let authorities = match ca_file {
         Some(path) => {
             let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
-            Some(Authorities::from_pem(&pem).map_err(|error| LocalImageError::Unverified(error.into()))?)
+            let invalid = |error: ImageError| CliError::Invalid { what: error.to_string(), hint: None };
+            Some(Authorities::from_pem(&pem).map_err(invalid)?)
         }
         None => None,
     };
