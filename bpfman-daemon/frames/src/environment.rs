@@ -1,5 +1,7 @@
 //! Variables of the environment that the daemon passes on to its workers.
 
+use std::process::Command;
+
 /// Variables with proxies, which fetchers alone get: an address may hold a password.
 pub const PROXIES: [&str; 6] =
     ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
@@ -17,4 +19,11 @@ pub fn passed_on() -> impl Iterator<Item = &'static str> {
     #[cfg(debug_assertions)]
     let names = names.chain([HOSTILE]);
     names
+}
+
+/// Removes the proxies from the environment of a worker that is no fetcher.
+pub fn remove_proxies(command: &mut Command) {
+    for name in PROXIES {
+        command.env_remove(name);
+    }
 }

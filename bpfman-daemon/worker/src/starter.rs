@@ -135,9 +135,7 @@ fn execute(
     let mut command = Command::new("/proc/self/exe");
     command.arg0("bpfman-worker").arg(role).args(restrictions.arguments());
     if role != "fetcher" {
-        for name in environment::PROXIES {
-            command.env_remove(name);
-        }
+        environment::remove_proxies(&mut command);
     }
     command.stdin(Stdio::from(stream)).stdout(output.map_or_else(Stdio::null, Stdio::from));
     command.stderr(Stdio::from(errors()?));

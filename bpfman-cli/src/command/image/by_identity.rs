@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::ImageReference;
 use bpfman_proto::ext::v1 as ext;
 use bpfmand_frames::{WorkerLink, environment, worker_program};
 use bpfmand_image::{
@@ -36,7 +35,7 @@ pub async fn verify(
     let Verify { image, plain_http, ca_file, trusted_root, .. } = command;
     let name = image.name.url().to_owned();
     let invalid = |what: String| CliError::Invalid { what, hint: None };
-    let reference: ImageReference = name.parse().map_err(|error| invalid(format!("{name}: {error}")))?;
+    let reference = reach::reference(&name)?;
     let identity =
         TrustedIdentity::new(issuer, subject).map_err(|error| invalid(format!("--identity: {error}")))?;
     let root = trusted_root.as_deref().map_or(Ok(TrustRoot::PublicGood), read_root)?;
@@ -116,9 +115,7 @@ impl StartWorker for OwnWorkers {
         let (stream, theirs) = UnixStream::pair()?;
         let mut command = worker_program::command(&self.program);
         if role == WorkerRole::Verifier {
-            for name in environment::PROXIES {
-                command.env_remove(name);
-            }
+            environment::remove_proxies(&mut command);
         }
         command.args([&role.to_string(), "on", "true"]);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use bpfman_image_format::{ImageReference, ReferenceError};
 use bpfman_registry::{PublicKey, verify_by_key};
 use serde::Serialize;
 
@@ -43,10 +42,7 @@ pub async fn verify(global: &Global, command: Verify, key: &Path) -> Result<(), 
     let key = PublicKey::from_pem(&pem).map_err(LocalImageError::from)?;
     let Verify { image, plain_http, ca_file, .. } = command;
     let name = image.name.url().to_owned();
-    let reference: ImageReference = name.parse().map_err(|error: ReferenceError| CliError::Invalid {
-        what: format!("{name}: {error}"),
-        hint: None,
-    })?;
+    let reference = reach::reference(&name)?;
     let flags = RegistryFlags { plain_http, ca_file, registry_auth: image.registry_auth };
     let access = reach::of(&reference, flags)?;
     let verifying = verify_by_key(&reference, &key, access);

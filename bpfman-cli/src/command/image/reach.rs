@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpfman_image_format::{Credential, ImageReference, RegistryHost};
+use bpfman_image_format::{Credential, ImageReference, ReferenceError, RegistryHost};
 use bpfman_registry::RegistryAccess;
 use bpfmand_image::{Authorities, ImageError, RegistrySetting, RegistrySettings};
 use serde::Deserialize;
@@ -36,6 +36,12 @@ struct Configuration {
 pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess, CliError> {
     let RegistryFlags { plain_http, ca_file, registry_auth } = flags;
     access(image, registry_auth, chosen(image, plain_http, ca_file)?)
+}
+
+/// Parses the name of an image.
+pub fn reference(name: &str) -> Result<ImageReference, CliError> {
+    name.parse()
+        .map_err(|error: ReferenceError| CliError::Invalid { what: format!("{name}: {error}"), hint: None })
 }
 
 /// Returns the settings of the image's registry for workers.
