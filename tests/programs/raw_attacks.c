@@ -449,10 +449,11 @@ static enum answer interrupted(unsigned i)
 	return judge(create_map(), is_small_map);
 }
 
-// The receiver, which has the same user, is stopped and continued while it serves a call.
+// The receiver is stopped and continued while it serves a call, with pauses so that it can serve at all.
 static void stop_receiver(unsigned i)
 {
 	kill(getppid(), i & 1 ? SIGCONT : SIGSTOP);
+	usleep(random_number() % 2000);
 }
 
 // A child is killed in the middle of a call.
@@ -465,7 +466,7 @@ static enum answer killed_child(unsigned i)
 		for (;;)
 			create_map();
 	}
-	usleep(random_number() % 2000);
+	usleep(random_number() % 400);
 	kill(child, SIGKILL);
 	return waitpid(child, NULL, 0) == child ? RIGHT : WRONG;
 }

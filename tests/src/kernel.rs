@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::command::run;
+use crate::{Outcome, wait};
 
 fn bpftool(words: &[&str]) -> Outcome {
     Outcome::of(Command::new("bpftool").arg("-j").args(words))
@@ -21,6 +21,19 @@ pub fn entry_of(call: &str) -> String {
 #[must_use]
 pub fn has_program(id: u32) -> bool {
     bpftool(&["prog", "show", "id", &id.to_string()]).code == 0
+}
+
+// The following three wait: a listing of all objects, as by another test's daemon, holds each of them for a moment.
+pub fn program_ends(id: u32) {
+    wait::until("the kernel freed the program", || !has_program(id));
+}
+
+pub fn map_ends(id: u32) {
+    wait::until("the kernel freed the map", || !has_map(id));
+}
+
+pub fn link_ends(id: u32) {
+    wait::until("the kernel freed the link", || !has_link(id));
 }
 
 #[must_use]

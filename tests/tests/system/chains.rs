@@ -240,7 +240,7 @@ fn a_chain_is_described_as_it_runs() {
     assert_eq!(link(&wire, first).attachment, format!("{INTERFACE} pos-0"));
     assert_eq!(traffic.send(1), 1);
     unload(&wire, early.id);
-    bpfman_tests::wait::until("the old chain is gone", || !kernel::has_program(entry));
+    kernel::program_ends(entry);
     assert_eq!(chain().unwrap().strategy, "direct");
 }
 

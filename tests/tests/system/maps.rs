@@ -278,7 +278,7 @@ fn map_descriptor_outlives_daemon_and_program() {
     assert!(gone.stdout.contains("no program of bpfman uses a map"), "{gone:?}");
     assert!(kernel::has_map(bench.map));
     drop(reader);
-    until("the map is gone", || !kernel::has_map(bench.map));
+    kernel::map_ends(bench.map);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn assert_in_force(daemon: &Daemon, may: u32, may_not: u32) {
     daemon.bpfman_as(may_not, &unload).fails(4, &["no grant is for this user"]);
     assert!(kernel::has_program(u32::try_from(program).unwrap()));
     daemon.bpfman_as(may, &unload).success();
-    assert!(!kernel::has_program(u32::try_from(program).unwrap()));
+    kernel::program_ends(u32::try_from(program).unwrap());
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn programs_of_one_load_share_their_maps() {
         assert!(kernel::has_map(hits[0]));
         unload(&wire, program.id);
     }
-    bpfman_tests::wait::until("the map is gone", || !kernel::has_map(hits[0]));
+    kernel::map_ends(hits[0]);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_map_owner_lends_its_maps() {
     unload(&wire, owner.id);
     assert!(kernel::has_map(hits) && Path::new(&info.map_pin_path).join("hits").exists());
     unload(&wire, user.id);
-    bpfman_tests::wait::until("the map is gone", || !kernel::has_map(hits));
+    kernel::map_ends(hits);
     assert_eq!(daemon.state().pins, [""; 0]);
     let owner = Program::of(&wire.load(good()).unwrap().programs[0]);
     let mut other = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);

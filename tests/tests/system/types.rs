@@ -10,7 +10,7 @@ use bpfman_tests::requests::{attach, kprobe, load, number, tc, tcx, tracepoint, 
 use bpfman_tests::skip::{has_tcx, lacks, lacks_kprobes, lacks_tcx, refused};
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Network, Wire, compile, kernel, wait};
+use bpfman_tests::{Daemon, Network, Wire, compile, kernel};
 use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, get, link, test_name, unload};
@@ -53,9 +53,9 @@ impl Probe {
 fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
     let kernel_link = link(wire, link_id).kernel_link_id.unwrap();
     assert!(kernel::has_link(kernel_link));
-    assert_eq!(kernel::held_by(daemon.pid()), [""; 0]);
     detach(wire, link_id);
-    assert!(!kernel::has_link(kernel_link), "kernel link {kernel_link} is still there");
+    assert_eq!(kernel::held_by(daemon.pid()), [""; 0]);
+    kernel::link_ends(kernel_link);
 }
 
 fn assert_fires(
@@ -84,7 +84,9 @@ fn assert_fires(
     let again = probe.attach(&wire, info());
     let kernel_link = link(&wire, again).kernel_link_id.unwrap();
     unload(&wire, probe.program.id);
-    assert!(!kernel::has_program(probe.program.id) && !kernel::has_link(kernel_link));
+    assert_eq!(kernel::held_by(daemon.pid()), [""; 0]);
+    kernel::program_ends(probe.program.id);
+    kernel::link_ends(kernel_link);
     assert_eq!(daemon.state().pins, [""; 0]);
 }
 
@@ -266,7 +268,7 @@ fn pin_removed_by_hand_ends_the_link_and_detach_succeeds() {
     let kernel_link = shown.kernel_link_id.unwrap();
     std::fs::remove_file(&shown.pin_path).unwrap();
     // The kernel ends a link some time after its last reference is gone.
-    wait::until("the kernel ended the link", || !kernel::has_link(kernel_link));
+    kernel::link_ends(kernel_link);
     assert_ne!(link(&wire, id).state, "ok");
     detach(&wire, id);
     assert_eq!(get(&wire, probe.program.id).info.unwrap().links, [0; 0]);

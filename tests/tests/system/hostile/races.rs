@@ -101,7 +101,7 @@ fn freeze_of_one_is_ended_by_another_or_holds_root() {
     assert_eq!(bench.daemon.wire().show_chain(request).unwrap().members.len(), 2);
     bench.daemon.bpfman(&format!("unload {}", drops.id)).success();
     bench.daemon.bpfman(&format!("unload {own}")).success();
-    assert!(!kernel::has_program(u32::try_from(own).unwrap()));
+    kernel::program_ends(u32::try_from(own).unwrap());
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn program_unloaded_under_an_attach_leaves_a_link() {
             both.wait();
             wire.unload(UnloadRequest { id: program.id }).unwrap();
         });
-        assert!(!kernel::has_program(program.id));
+        kernel::program_ends(program.id);
         assert_eq!(bench.daemon.state(), before);
     }
     assert_eq!(bench.chain()["members"].as_array().map(Vec::len), Some(1), "{}", bench.chain());

@@ -37,9 +37,6 @@ fn arguments_that_change_during_the_call_win_nothing() {
     assert!(right > 0 && refused > 0, "{sums:?}");
 }
 
-/// Attacks whose rounds take milliseconds.
-const SLOW_ATTACKS: [&str; 3] = ["kills", "exec", "stops"];
-
 #[test]
 fn races_for_objects_memory_and_paths_win_nothing() {
     let daemon = sessions_of(&format!(
@@ -60,8 +57,8 @@ fn races_for_objects_memory_and_paths_win_nothing() {
         open.filter_map(|entry| entry.path().read_link().ok()).filter(|link| is_of_session(link)).count()
     };
     let before = descriptors();
+    let rounds = rounds(300);
     for name in names {
-        let rounds = if SLOW_ATTACKS.contains(&name) { rounds(300).min(10_000) } else { rounds(300) };
         // Test runs need a grant of all hooks.
         let user = if name == "run" { ADA } else { BOB };
         let [right, wrong, refused] = in_sessions(&daemon, user, &[&attacks, name], rounds);
