@@ -213,7 +213,7 @@ kill-loop: build ## kill the daemon and its starts 2,000 times under clients and
 		cargo test --workspace --locked --test system -- --nocapture --test-threads 1 kill_loop::kills_at_any_time
 
 run-as-kills: build ## kill receivers and daemons under running sessions of `bpfman run-as` 500 times (root; ROUNDS=…)
-	KILL_ROUNDS=$(or $(ROUNDS),500) cargo test --workspace --locked --test system -- --nocapture --test-threads 1 run_as::life::calls
+	KILL_ROUNDS=$(or $(ROUNDS),500) cargo test --workspace --locked --test system -- --nocapture --test-threads 1 run_as::life::kills
 
 run-as-attacks: build ## race 1,000,000 calls of each attack against `bpfman run-as` (root; ROUNDS=…)
 	BPFMAN_TEST_ROUNDS=$(or $(ROUNDS),1000000) cargo test --workspace --locked --test system -- --nocapture run_as::hostile::

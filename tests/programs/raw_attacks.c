@@ -1,12 +1,21 @@
 // Races of a command against `bpfman run-as`: calls are made while something changes their arguments or objects.
-// raw_attacks NAME ROUNDS prints how many calls were answered rightly, wrongly, and with an error. A wrong answer is an
+// raw_attacks NAME ROUNDS [PROCESS] prints how many calls were answered rightly, wrongly, and with an error. A wrong answer is an
 // object that the grant does not allow, a write to memory that the call does not name, or an unrequested descriptor. The
 // first wrong answers about objects are described on standard error.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/if_link.h>
+#include <linux/io_uring.h>
+#include <linux/netlink.h>
+#include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -15,10 +24,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +39,8 @@ enum answer { RIGHT, WRONG, REFUSED };
 #define PAGE 4096
 #define MAX_MEMORY (1 << 20)
 #define CANARY 0xa5
+// Name of all objects that are made, by which a test sees whether one is left.
+#define NAME "raw_attack"
 
 static const struct bpf_insn good[3] = {{.code = 0xb7, .imm = 1}, {.code = 0x07, .imm = 1}, {.code = 0x95}};
 // bpf_redirect, which a grant with hooks does not have
@@ -51,7 +65,9 @@ static int bpf(int command, union bpf_attr *of)
 
 static int create_map(void)
 {
-	union bpf_attr create = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1};
+	union bpf_attr create = {
+		.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1, .map_name = NAME,
+	};
 
 	return bpf(BPF_MAP_CREATE, &create);
 }
@@ -63,6 +79,7 @@ static void load_of(union bpf_attr *of, const struct bpf_insn *text, int count)
 	of->insn_cnt = count;
 	of->insns = (uintptr_t)text;
 	of->license = (uintptr_t)"GPL";
+	strcpy(of->prog_name, NAME);
 }
 
 static int describe_into(int object, void *info, unsigned size)
@@ -508,6 +525,276 @@ static enum answer without_descriptors(unsigned i)
 	return map >= 0 ? WRONG : errno == EMFILE ? RIGHT : REFUSED;
 }
 
+// The name of a tracepoint changes between one that the grant has and another.
+static char tracepoint[16];
+
+static void change_tracepoint(unsigned i)
+{
+	strcpy(tracepoint, i & 1 ? "sys_exit" : "sys_enter");
+}
+
+static bool is_granted_tracepoint(int link)
+{
+	char found[16] = "";
+	struct bpf_link_info info = {.raw_tracepoint = {.tp_name = (uintptr_t)found, .tp_name_len = sizeof found}};
+
+	if (describe_into(link, &info, sizeof info))
+		return report_failure(link);
+	return !strcmp(found, "sys_enter") || report("a link to %s", found);
+}
+
+static enum answer open_tracepoint(unsigned i)
+{
+	union bpf_attr of = {.raw_tracepoint = {.name = (uintptr_t)tracepoint, .prog_fd = own_program}};
+
+	(void)i;
+	return judge(bpf(BPF_RAW_TRACEPOINT_OPEN, &of), is_granted_tracepoint);
+}
+
+// The number of an event changes between calls of getpriority, which the grant has, and of getppid.
+static struct perf_event_attr event = {.type = PERF_TYPE_TRACEPOINT, .size = sizeof event};
+static uint64_t granted_event, other_event;
+
+static void change_event(unsigned i)
+{
+	*(volatile uint64_t *)&event.config = i & 1 ? other_event : granted_event;
+}
+
+static enum answer open_event(unsigned i)
+{
+	int opened = syscall(SYS_perf_event_open, &event, 0, -1, -1, 0);
+	uint64_t count = 0;
+	bool is_read;
+
+	(void)i;
+	if (opened < 0)
+		return REFUSED;
+	syscall(SYS_getppid);
+	is_read = read(opened, &count, sizeof count) == sizeof count;
+	close(opened);
+	return is_read && !count ? RIGHT : WRONG;
+}
+
+static uint64_t event_number(const char *name)
+{
+	unsigned long number = 0;
+	char file[128];
+	FILE *opened;
+
+	snprintf(file, sizeof file, "/sys/kernel/tracing/events/syscalls/%s/id", name);
+	opened = fopen(file, "r");
+	if (!opened || fscanf(opened, "%lu", &number) != 1)
+		number = 0;
+	if (opened)
+		fclose(opened);
+	return number;
+}
+
+// The interface and the kind of a link change. The grant has XDP at lo.
+static unsigned other_interface;
+
+static void change_interface(unsigned i)
+{
+	*(volatile uint32_t *)&attr.link_create.target_ifindex = i & 1 ? other_interface : 1;
+	*(volatile uint32_t *)&attr.link_create.attach_type = i & 2 ? 46 /* BPF_TCX_INGRESS */ : BPF_XDP;
+}
+
+static bool is_xdp_at_lo(int link)
+{
+	struct bpf_link_info info;
+
+	if (describe(link, &info, sizeof info))
+		return report_failure(link);
+	return (info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == 1) ||
+	       report("a link of type %u to interface %u", info.type, info.xdp.ifindex);
+}
+
+static enum answer link_changing(unsigned i)
+{
+	(void)i;
+	attr.link_create.prog_fd = own_program;
+	attr.link_create.flags = XDP_FLAGS_SKB_MODE;
+	return judge(bpf(BPF_LINK_CREATE, &attr), is_xdp_at_lo);
+}
+
+// A netlink message changes its interface, and whether it is a question or attaches a program.
+static struct route_request {
+	struct nlmsghdr header;
+	struct ifinfomsg link;
+	struct nlattr xdp, descriptor;
+	int program;
+	struct nlattr flags;
+	uint32_t mode;
+} request = {
+	.header = {sizeof request, RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0},
+	.link = {.ifi_index = 1},
+	.xdp = {20, IFLA_XDP | NLA_F_NESTED},
+	.descriptor = {8, IFLA_XDP_FD},
+	.flags = {8, IFLA_XDP_FLAGS},
+	.mode = XDP_FLAGS_SKB_MODE,
+};
+static int route;
+
+static void change_message(unsigned i)
+{
+	*(volatile int *)&request.link.ifi_index = i & 1 ? (int)other_interface : 1;
+	*(volatile uint16_t *)&request.header.nlmsg_type = i & 2 ? RTM_GETLINK : RTM_SETLINK;
+}
+
+// Receives all answers, and returns the error of the last one that has one.
+static int received(int from, char *answer, unsigned size)
+{
+	int length, error = 0;
+
+	while ((length = recv(from, answer, size, MSG_DONTWAIT)) >= (int)sizeof(struct nlmsghdr)) {
+		struct nlmsghdr *header = (void *)answer;
+
+		if (header->nlmsg_type == NLMSG_ERROR)
+			error = ((struct nlmsgerr *)NLMSG_DATA(header))->error;
+	}
+	return error;
+}
+
+// Returns whether a program is attached to the other interface, by the kernel's own answer.
+static bool is_attached_to_other(void)
+{
+	static int asks = -1;
+	struct route_request question = {
+		.header = {NLMSG_LENGTH(sizeof question.link), RTM_GETLINK, NLM_F_REQUEST, 2, 0},
+		.link = {.ifi_index = other_interface},
+	};
+	char answer[16384];
+	int length;
+
+	if (asks < 0)
+		asks = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (send(asks, &question, question.header.nlmsg_len, 0) < 0)
+		return !report("the other interface cannot be looked at: %s", strerror(errno));
+	length = recv(asks, answer, sizeof answer, 0);
+	for (int at = NLMSG_LENGTH(sizeof(struct ifinfomsg)); at + 4 <= length;) {
+		struct nlattr *part = (void *)(answer + at);
+
+		if ((part->nla_type & NLA_TYPE_MASK) == IFLA_XDP)
+			return answer[at + 8] != XDP_ATTACHED_NONE;
+		at += NLA_ALIGN(part->nla_len);
+	}
+	return !report("the kernel does not say what is attached: %d", length);
+}
+
+static enum answer send_changing(unsigned i)
+{
+	char answer[16384];
+	bool is_sent;
+
+	request.program = own_program;
+	is_sent = send(route, &request, sizeof request, 0) >= 0;
+	if (received(route, answer, sizeof answer) || !is_sent)
+		is_sent = false;
+	return i % 16 == 0 && is_attached_to_other() ? WRONG : is_sent ? RIGHT : REFUSED;
+}
+
+// The message is sent by io_uring, which no filter of system calls sees.
+static struct {
+	int number;
+	struct io_uring_sqe *entries;
+	struct io_uring_cqe *results;
+	unsigned *tail, *head, *places;
+} ring;
+
+static bool open_ring(void)
+{
+	struct io_uring_params of = {0};
+	int access = PROT_READ | PROT_WRITE;
+	char *sent, *done;
+
+	ring.number = syscall(SYS_io_uring_setup, 1, &of);
+	if (ring.number < 0)
+		return false;
+	sent = mmap(NULL, PAGE, access, MAP_SHARED, ring.number, IORING_OFF_SQ_RING);
+	done = mmap(NULL, PAGE, access, MAP_SHARED, ring.number, IORING_OFF_CQ_RING);
+	ring.entries = mmap(NULL, PAGE, access, MAP_SHARED, ring.number, IORING_OFF_SQES);
+	if (sent == MAP_FAILED || done == MAP_FAILED || ring.entries == MAP_FAILED)
+		return false;
+	ring.tail = (void *)(sent + of.sq_off.tail);
+	ring.places = (void *)(sent + of.sq_off.array);
+	ring.head = (void *)(done + of.cq_off.head);
+	ring.results = (void *)(done + of.cq_off.cqes);
+	return true;
+}
+
+static enum answer send_by_ring(unsigned i)
+{
+	char answer[16384];
+	int result;
+
+	request.program = own_program;
+	request.link.ifi_index = i & 1 ? other_interface : 1;
+	ring.entries[0] = (struct io_uring_sqe){
+		.opcode = IORING_OP_SEND, .fd = route, .addr = (uintptr_t)&request, .len = sizeof request,
+	};
+	ring.places[0] = 0;
+	__atomic_store_n(ring.tail, *ring.tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring.number, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return report("io_uring_enter: %s", strerror(errno)) ? RIGHT : WRONG;
+	// The ring has two places for results.
+	result = ring.results[*ring.head & 1].res;
+	__atomic_store_n(ring.head, *ring.head + 1, __ATOMIC_RELEASE);
+	return result < 0 || received(route, answer, sizeof answer) ? REFUSED : WRONG;
+}
+
+// The calling thread has a table of descriptors of its own, in which number 100 never changes.
+static enum answer describe_own_table(unsigned i)
+{
+	struct bpf_map_info info;
+
+	if (!i && (unshare(CLONE_FILES) || dup2(own_map, 100) < 0))
+		return WRONG;
+	if (describe(100, &info, sizeof info))
+		return REFUSED;
+	return info.id == own_map_id ? RIGHT : WRONG;
+}
+
+static enum answer listen_again(unsigned i)
+{
+	struct sock_filter allow = {.code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW};
+	struct sock_fprog filter = {1, &allow};
+
+	(void)i;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter) >= 0)
+		return WRONG;
+	return errno == EBUSY ? RIGHT : REFUSED;
+}
+
+// Memory and descriptors of the receiver, whose user is the same.
+static pid_t receiver;
+
+static enum answer reach_receiver(unsigned i)
+{
+	char place[64], byte;
+	struct iovec here = {&byte, 1}, there = {&byte, 1};
+	int process, result = -1;
+
+	switch (i % 5) {
+	case 0:
+		result = ptrace(PTRACE_ATTACH, receiver, NULL, NULL);
+		break;
+	case 1:
+		result = process_vm_readv(receiver, &here, 1, &there, 1, 0);
+		break;
+	case 2:
+		process = syscall(SYS_pidfd_open, receiver, 0);
+		result = syscall(SYS_pidfd_getfd, process, random_number() % 32, 0);
+		int error = errno;
+		close(process);
+		errno = error;
+		break;
+	default:
+		snprintf(place, sizeof place, i % 5 == 3 ? "/proc/%d/mem" : "/proc/%d/fd/%d", receiver, random_number() % 32);
+		result = open(place, O_RDWR);
+	}
+	return result < 0 && (errno == EPERM || errno == EACCES) ? REFUSED : WRONG;
+}
+
 #ifdef __x86_64__
 static enum answer of_32_bits(unsigned i)
 {
@@ -535,6 +822,10 @@ static const struct attack {
 	{"path", change_path, pin_changing}, {"folder", change_folder, get_through}, {"odd-size", NULL, odd_sizes},
 	{"commands", NULL, any_command}, {"signals", NULL, interrupted},
 	{"stops", stop_receiver, interrupted}, {"kills", NULL, killed_child}, {"exec", NULL, executed}, {"full-table", NULL, without_descriptors},
+	{"tracepoint", change_tracepoint, open_tracepoint}, {"event", change_event, open_event},
+	{"interface", change_interface, link_changing}, {"netlink", change_message, send_changing},
+	{"io_uring", NULL, send_by_ring}, {"table", change_descriptor, describe_own_table},
+	{"second-listener", NULL, listen_again}, {"receiver", NULL, reach_receiver},
 #ifdef __x86_64__
 	{"32-bit", NULL, of_32_bits},
 #endif
@@ -561,6 +852,8 @@ static bool prepare(const struct attack *attack)
 		return false;
 	memcpy(code, good, sizeof good);
 	load_of(&of, good, 3);
+	if (attack->call == open_tracepoint || attack->call == open_event)
+		of.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT;
 	own_program = bpf(BPF_PROG_LOAD, &of);
 	own_map = create_map();
 	own_file = open("/dev/null", O_RDWR);
@@ -581,6 +874,19 @@ static bool prepare(const struct attack *attack)
 		struct itimerval often = {{0, 150}, {0, 150}};
 
 		return !sigaction(SIGALRM, &handler, NULL) && !setitimer(ITIMER_REAL, &often, NULL);
+	}
+	if (attack->call == open_event) {
+		granted_event = event_number("sys_enter_getpriority");
+		other_event = event_number("sys_enter_getppid");
+		return granted_event && other_event;
+	}
+	if (attack->call == link_changing || attack->call == send_changing || attack->call == send_by_ring) {
+		char name[IF_NAMESIZE];
+
+		for (other_interface = 2; !if_indextoname(other_interface, name) && other_interface < 1000;)
+			other_interface++;
+		route = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+		return other_interface < 1000 && route >= 0 && (attack->call != send_by_ring || open_ring());
 	}
 	if (attack->call == without_descriptors) {
 		struct rlimit few = {64, 64};
@@ -605,7 +911,8 @@ int main(int argc, char **argv)
 
 		if (strcmp(attack->name, name))
 			continue;
-		if (!prepare(attack))
+		receiver = argc > 3 ? atoi(argv[3]) : getppid();
+		if (attack->call != reach_receiver && !prepare(attack))
 			return 2;
 		if (attack->change && pthread_create(&thread, NULL, change_always, (void *)attack))
 			return 3;
@@ -626,6 +933,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	for (unsigned at = 0; at < sizeof attacks / sizeof *attacks; at++)
-		puts(attacks[at].name);
+		if (attacks[at].call != send_by_ring || open_ring())
+			puts(attacks[at].name);
 	return argc > 1 ? 4 : 0;
 }

@@ -5,6 +5,7 @@
 //   raw_reach uprobe FILE OFFSET   an event of a function
 //   raw_reach lengths              the information about a program, with buffers that are too long together
 //   raw_reach expected INDEX       XDP at an interface by netlink, and its replacement by another program
+//   raw_reach process PID          an event of a process
 //   raw_reach events COUNT         events of one tracepoint
 //   raw_reach maps COUNT           maps that are closed at once
 //   raw_reach key NAME             adds a key to the session's keyring: 0, or 1 if it exists
@@ -158,6 +159,10 @@ int main(int argc, char **argv)
 		int type = number_in("/sys/bus/event_source/devices/uprobe/type");
 
 		printf("%d\n", event(type, 0, (uintptr_t)argv[2], strtoul(argv[3], NULL, 0), 0) < 0 ? errno : 0);
+	} else if (!strcmp(what, "process")) {
+		uint64_t attr[14] = {PERF_TYPE_SOFTWARE | (uint64_t)112 << 32, PERF_COUNT_SW_CONTEXT_SWITCHES};
+
+		printf("%d\n", syscall(SYS_perf_event_open, attr, number, -1, -1, 0) < 0 ? errno : 0);
 	} else if (!strcmp(what, "lengths")) {
 		printf("%d\n", lengths(constant(BPF_PROG_TYPE_XDP, 0, 2)));
 	} else if (!strcmp(what, "expected")) {

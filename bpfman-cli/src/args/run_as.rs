@@ -24,12 +24,7 @@ pub struct RunAs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["grant", "kallsyms", "record", "command"])]
     pub unit: Option<String>,
     /// Command and its arguments.
-    #[arg(
-        required_unless_present = "unit",
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(required_unless_present = "unit", trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 

@@ -53,7 +53,11 @@ impl SessionCalls {
             command::PROG_LOAD => Some(LoadInstructions::of(&call.attr, call.code()?)),
             _ => None,
         };
-        let stands_in = self.permit_call(&call, program, text.as_ref())?;
+        let (stands_in, objects) = self.permit_call(&call, program, text.as_ref())?;
+        let mut about = decide::described(&objects);
+        if let Some(text) = text.as_ref().filter(|_| !about.is_empty()) {
+            about = format!("{about} \"{}\"", text.name());
+        }
         let lasting = matches!(number, command::PROG_ATTACH | command::PROG_DETACH)
             .then(|| LastingAttachment::of(&call))
             .flatten();
@@ -116,7 +120,7 @@ impl SessionCalls {
             Err(error) => (Err(error), None),
         };
         let loaded = loaded.filter(|_| result.is_ok());
-        Ok(Given { answer: CallAnswer { result, written, reason: None, loaded }, buffers, descriptor })
+        Ok(Given { answer: CallAnswer { result, written, reason: None, loaded }, buffers, descriptor, about })
     }
 
     /// Makes a permitted call. Memory of maps is charged to the cgroup of the session's client.
@@ -132,20 +136,22 @@ impl SessionCalls {
         brokered::call_by_layout(layout, attr, values, (buffers, descriptors), namespace)
     }
 
-    /// Checks each object's permission. Returns true if the caller may only learn whether the load succeeds.
+    /// Checks each object's permission, and returns the objects, none for a program without effect. True if the caller may
+    /// only learn whether the load succeeds.
     fn permit_call(
         &self,
         call: &BpfCall<'_>,
         program: Option<RawProgram>,
         text: Option<&LoadInstructions<'_>>,
-    ) -> Result<bool, SessionRefusal> {
+    ) -> Result<(bool, Vec<RawObject>), SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
         if let Some(text) = text {
             if call.is_trivial() {
-                return match self.permit_load(&[RawObject::Type(attr.word(0))], Some(text)) {
-                    Ok(()) => Ok(false),
-                    Err(_) => self.permit(&[]).map(|()| true),
+                let stands_in = match self.permit_load(&[RawObject::Type(attr.word(0))], Some(text)) {
+                    Ok(()) => false,
+                    Err(_) => self.permit(&[]).map(|()| true)?,
                 };
+                return Ok((stands_in, Vec::new()));
             }
             broad_effects(text.code()).into_iter().try_for_each(|one| self.permit_broad(one))?;
         }
@@ -161,7 +167,7 @@ impl SessionCalls {
         if number == command::PROG_ATTACH && !self.leaves_others(attr, target) {
             objects.push(RawObject::AnyPlace);
         }
-        self.permit_load(&objects, text).map(|()| false)
+        self.permit_load(&objects, text).map(|()| (false, objects))
     }
 
     fn permit_broad(&self, effect: BroadEffect) -> Result<(), SessionRefusal> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use bpfman_model::uapi::{attach_type as at, prog_type};
 use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
@@ -29,6 +30,33 @@ pub enum RawObject {
     Position,
 }
 
+static ALL: LazyLock<Option<Glob>> = LazyLock::new(|| Glob::parse("*").ok());
+
+impl RawObject {
+    /// Returns the object as grants name it. `chosen`: one of the program types for which a number of the kernel stands.
+    fn in_grants(&self, chosen: Option<ProgramType>) -> Option<AccessObject<'_>> {
+        Some(match self {
+            Self::Type(number) => match chosen {
+                Some(program_type) => AccessObject::Type(program_type),
+                None => AccessObject::UnnamedType(*number),
+            },
+            Self::Hook(kind, interface) => {
+                AccessObject::Hook { kind: *kind, interface, in_callers_netns: true }
+            }
+            Self::Target(kind, name) => AccessObject::Target { kind, name },
+            Self::AnyTarget(kind) => return ALL.as_ref().map(|names| AccessObject::Targets { kind, names }),
+            Self::AnyPlace => AccessObject::AnyHook,
+            Self::Position => AccessObject::Position,
+        })
+    }
+}
+
+/// Returns the objects of a call as the history shows them.
+pub fn described(objects: &[RawObject]) -> String {
+    let named = objects.iter().filter_map(|object| object.in_grants(None));
+    named.map(|object| object.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the grants that decide about a session.
 pub fn policy_of<'a>(facts: &SessionFacts, policy: &'a AccessPolicy) -> Cow<'a, AccessPolicy> {
     match &facts.grant {
@@ -48,7 +76,6 @@ pub fn decide(
     loads: Option<&LoadInstructions<'_>>,
 ) -> Result<(), Denial> {
     let policy = policy_of(&session.facts, policy);
-    let all = Glob::parse("*").ok();
     let digest = session.command().and_then(AdmittedCommand::digest);
     let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
     // Each grant without a list allows any instructions.
@@ -60,19 +87,7 @@ pub fn decide(
         let executable = asks_for_digest.then_some(AccessObject::Executable(digest));
         let objects: Vec<AccessObject<'_>> = objects
             .iter()
-            .filter_map(|object| match object {
-                RawObject::Type(number) => Some(match chosen {
-                    Some(program_type) => AccessObject::Type(program_type),
-                    None => AccessObject::UnnamedType(*number),
-                }),
-                RawObject::Hook(kind, interface) => {
-                    Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true })
-                }
-                RawObject::Target(kind, name) => Some(AccessObject::Target { kind, name }),
-                RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
-                RawObject::AnyPlace => Some(AccessObject::AnyHook),
-                RawObject::Position => Some(AccessObject::Position),
-            })
+            .filter_map(|object| object.in_grants(chosen))
             .chain(executable)
             .chain(loads.map(|text| AccessObject::Instructions { digest: text.digest(), listed: &listed }))
             .collect();

@@ -29,7 +29,7 @@ impl SessionCalls {
         };
         attr.set_word(4, next);
         let answer = CallAnswer { written: vec![true], ..CallAnswer::number(0) };
-        Ok(Given { answer, buffers: vec![attr.bytes().to_vec()], descriptor: None })
+        Ok(Given { answer, buffers: vec![attr.bytes().to_vec()], ..Given::number(0) })
     }
 
     /// Opens an object of the session, or types of the kernel. Objects of others do not exist here.

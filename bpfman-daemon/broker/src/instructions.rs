@@ -54,13 +54,16 @@ impl<'a> LoadInstructions<'a> {
         })
     }
 
-    /// Returns the line of a list for the load on this kernel.
-    pub fn line(&self) -> String {
+    pub fn name(&self) -> String {
         let name = &self.attr.bytes()[NAME];
         let name = name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte));
-        let name: String = name.filter(|one| one.is_ascii_alphanumeric() || "_.".contains(*one)).collect();
+        name.filter(|one| one.is_ascii_alphanumeric() || "_.".contains(*one)).collect()
+    }
+
+    /// Returns the line of a list for the load on this kernel.
+    pub fn line(&self) -> String {
         let program_type = prog_type::name(self.attr.word(0));
-        format!("{} sha256:{} {program_type} {name}", *KERNEL, self.digest())
+        format!("{} sha256:{} {program_type} {}", *KERNEL, self.digest(), self.name())
     }
 
     /// Returns the program lists of a caller's grants that contain this load, recorded on this kernel.

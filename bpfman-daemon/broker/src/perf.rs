@@ -44,7 +44,9 @@ impl SessionCalls {
             EventSource::Other => return Err(Errno::PERM.into()),
         };
         let side = event_source::has_side_records(attribute).then_some(RawObject::AnyTarget("perf_event"));
-        self.permit(&object.into_iter().chain(side).collect::<Vec<_>>())?;
-        Ok(Given::object(brokered::open_perf_event(attribute, event, descriptors, &self.probes)?))
+        let objects: Vec<_> = object.into_iter().chain(side).collect();
+        self.permit(&objects)?;
+        let opened = brokered::open_perf_event(attribute, event, descriptors, &self.probes)?;
+        Ok(Given { about: decide::described(&objects), ..Given::object(opened) })
     }
 }

@@ -30,14 +30,8 @@ const TAKES_ANSWER: Duration = Duration::from_secs(10);
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
 
-/// Calls that change something, and have their own entries in the journal.
-const RECORDED: [u32; 5] = [
-    command::PROG_LOAD,
-    command::LINK_CREATE,
-    command::RAW_TRACEPOINT_OPEN,
-    command::PROG_ATTACH,
-    command::PROG_DETACH,
-];
+/// Calls that change own objects alone, and have entries in the journal as calls do whose objects a grant covers.
+const RECORDED: [u32; 2] = [command::LINK_UPDATE, command::LINK_DETACH];
 
 pub struct SessionCalls {
     pub session: Arc<BrokeredSession>,
@@ -81,11 +75,18 @@ pub struct Given {
     pub answer: CallAnswer,
     pub buffers: Vec<Vec<u8>>,
     pub descriptor: Option<OwnedFd>,
+    /// Objects that a grant covers, for the journal.
+    pub about: String,
 }
 
 impl Given {
     pub const fn number(value: i64) -> Self {
-        Self { answer: CallAnswer::number(value), buffers: Vec::new(), descriptor: None }
+        Self {
+            answer: CallAnswer::number(value),
+            buffers: Vec::new(),
+            descriptor: None,
+            about: String::new(),
+        }
     }
 
     pub fn object(descriptor: OwnedFd) -> Self {
@@ -111,7 +112,7 @@ impl SessionCalls {
             if is_long(&message) {
                 place.begin_long();
             }
-            let (Given { answer, buffers, descriptor }, entry) = self.answer(message);
+            let (Given { answer, buffers, descriptor, .. }, entry) = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             let sent = channel.send(&answer, &buffers, &descriptors);
             // Written after the answer, for which the caller waits; also if the receiver is gone.
@@ -154,14 +155,18 @@ impl SessionCalls {
     /// Makes a call, and returns its answer and its journal entry.
     fn answer(&self, message: CallMessage<CallRequest>) -> (Given, Option<CallEntry>) {
         let what = describe(&message.head);
-        let recorded = is_recorded(&message);
+        let is_recorded =
+            matches!(&message.head, CallRequest::Bpf { command, .. } if RECORDED.contains(command));
         let made = self.make(message);
         self.session.count_call(made.as_ref().is_err_and(|refusal| refusal.reason.is_some()));
         match made {
             Ok(given) => {
-                let entry =
-                    (recorded && given.answer.result.is_ok()).then_some(CallEntry { what, denied: None });
-                (given, entry)
+                let what = match given.about.as_str() {
+                    "" => is_recorded.then_some(what),
+                    about => Some(format!("{what} ({about})")),
+                };
+                let entry = what.filter(|_| given.answer.result.is_ok());
+                (given, entry.map(|what| CallEntry { what, denied: None }))
             }
             Err(SessionRefusal { error, reason }) => {
                 let entry = reason.is_some().then(|| CallEntry { what, denied: reason.clone() });
@@ -187,11 +192,8 @@ impl SessionCalls {
                 let mut written = vec![true];
                 written.extend(outputs.iter().map(Option::is_some));
                 let buffers = std::iter::once(info).chain(outputs.into_iter().flatten()).collect();
-                Ok(Given {
-                    answer: CallAnswer { written, ..CallAnswer::number(0) },
-                    buffers,
-                    descriptor: None,
-                })
+                let answer = CallAnswer { written, ..CallAnswer::number(0) };
+                Ok(Given { answer, buffers, ..Given::number(0) })
             }
             CallRequest::PerfEvent(event) => self.perf_event(&event, &buffers, &descriptors),
             CallRequest::RouteSocket { socket_type } => {
@@ -203,7 +205,8 @@ impl SessionCalls {
                 let message = buffers.first().ok_or(Errno::INVAL)?;
                 let message = RouteMessage::read(&self.session, message, &descriptors)?;
                 self.permit(&message.objects)?;
-                Ok(Given::number(message.send(&self.session)?))
+                let about = decide::described(&message.objects);
+                Ok(Given { about, ..Given::number(message.send(&self.session)?) })
             }
         }
     }
@@ -280,16 +283,6 @@ fn room_of(message: &CallMessage<CallRequest>) -> usize {
         _ => 0,
     };
     fields().map_or(0, |fields| fields.into_iter().map(room).fold(0, usize::saturating_add))
-}
-
-fn is_recorded(message: &CallMessage<CallRequest>) -> bool {
-    match &message.head {
-        CallRequest::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
-        CallRequest::Bpf { command, .. } => RECORDED.contains(command),
-        CallRequest::PerfEvent(event) => event.probe.is_some(),
-        CallRequest::RouteMessage => true,
-        CallRequest::ProgramInfo { .. } | CallRequest::RouteSocket { .. } => false,
-    }
 }
 
 fn describe(request: &CallRequest) -> String {

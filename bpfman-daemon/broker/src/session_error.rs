@@ -23,7 +23,8 @@ pub enum SessionError {
     #[error("the record of the session cannot be kept: {0}")]
     Record(#[source] io::Error),
     #[error(
-        "kernel.yama.ptrace_scope is {0}: not even a parent may read the arguments of a command's calls; sessions need 0 or 1"
+        "kernel.yama.ptrace_scope is {0}: not even a parent may read the arguments of a command's calls; root may run \
+         `sysctl kernel.yama.ptrace_scope=1` (3 cannot be changed before the next boot)"
     )]
     Yama(u32),
     /// The user starts too many sessions at the same time.

@@ -63,6 +63,8 @@ pub enum SessionMessage {
     },
     /// No grant allows the command itself, for this reason.
     Denied(String),
+    /// Sessions cannot serve the command, or this kernel has none, for this reason.
+    Unsupported(String),
     /// The daemon refused a call of the command. Each reason comes once.
     Refused {
         reason: String,

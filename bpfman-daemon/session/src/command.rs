@@ -27,8 +27,11 @@ const MAX_LINE: usize = 512;
 pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
     let failed = |error: anyhow::Error| {
         let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        let _gone =
-            client.send(SessionMessage::Failed { error: number, message: format!("{error:#}") }, &[], &[]);
+        let message = match error.downcast_ref::<Unsupported>() {
+            Some(Unsupported(why)) => SessionMessage::Unsupported(why.clone()),
+            None => SessionMessage::Failed { error: number, message: format!("{error:#}") },
+        };
+        let _gone = client.send(message, &[], &[]);
         io::Error::other(error)
     };
     match prepare(rights, client, receiver) {
@@ -39,6 +42,11 @@ pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
         Err(error) => failed(error),
     }
 }
+
+/// The reason why no session can serve the command.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unsupported(String);
 
 struct CommandWords {
     program: OsString,
@@ -65,6 +73,13 @@ fn prepare(
     let start = client.receive_next::<StartCommand>()?.context("the client has ended")?;
     let words = parse(start)?;
     let executable = Executable::find(&words.program, words.variable("PATH"));
+    if executable.is_foreign() {
+        bail!(Unsupported(format!(
+            "{} is a program for another processor or of 32 bits, whose calls sessions do not serve: use its build for {}",
+            executable.path.display(),
+            std::env::consts::ARCH
+        )));
+    }
     let file = CommandFile {
         path: executable.path.display().to_string(),
         sha256: executable.sha256(),
@@ -72,8 +87,13 @@ fn prepare(
         line: words.line(),
         records: words.records,
     };
-    let listener = install(&filter())
-        .context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
+    let listener = install(&filter()).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            Unsupported("sessions need Linux 5.19: older kernels cannot hold a call for them".to_owned())
+                .into()
+        }
+        _ => anyhow::Error::from(error).context("cannot install the filter"),
+    })?;
     receiver.send(file, &[], &[listener.as_fd()])?;
     drop(listener);
     let verdict = receiver.receive::<StartVerdict>()?.context("the receiver has ended")?;

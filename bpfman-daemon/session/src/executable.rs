@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, open};
@@ -47,6 +47,16 @@ impl Executable {
         Self { path: path.clone(), file }
     }
 
+    /// Returns whether the file is an ELF program for another processor than this one, or of 32 bits. The kernel may execute it.
+    pub fn is_foreign(&self) -> bool {
+        const MAGIC: &[u8] = b"\x7fELF";
+        const OF_64_BITS: u8 = 2;
+        let machine: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+        let mut head = [0; 20];
+        let is_read = self.file.as_ref().is_some_and(|file| file.read_exact_at(&mut head, 0).is_ok());
+        is_read && head.starts_with(MAGIC) && (head[4] != OF_64_BITS || head[18..] != machine.to_le_bytes())
+    }
+
     /// Returns the SHA-256 of the content, as hexadecimal digits.
     pub fn sha256(&self) -> Option<String> {
         let mut file = self.file.as_ref()?.try_clone().ok()?;
@@ -75,8 +85,7 @@ impl Executable {
             return Some(format!("user {uid} can change {path}; have root install it"));
         }
         let mut start = [0; 2];
-        let is_script =
-            std::os::unix::fs::FileExt::read_exact_at(file, &mut start, 0).is_ok() && start == *b"#!";
+        let is_script = file.read_exact_at(&mut start, 0).is_ok() && start == *b"#!";
         is_script.then(|| format!("{path} is a script; its interpreter has to be the command"))
     }
 

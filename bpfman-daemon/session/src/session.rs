@@ -93,6 +93,7 @@ pub fn run(
 /// Reduces this process to the rights of the command, and closes all descriptors except `kept`.
 fn give_up_rights(rights: &Rights, kept: &[RawFd]) -> anyhow::Result<()> {
     close_all_but(kept)?;
+    caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
     rustix::thread::set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

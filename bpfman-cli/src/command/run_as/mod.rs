@@ -71,10 +71,8 @@ impl Refusals {
                 tell(format_args!("error: {message}"));
                 Some(if error == Some(ENOENT) { NOT_FOUND } else { NOT_EXECUTABLE })
             }
-            SessionMessage::Denied(message) => {
-                tell(format_args!("error: {message}"));
-                Some(i32::from(Exit::Denied.number()))
-            }
+            SessionMessage::Denied(message) => Some(not_started(&message, Exit::Denied)),
+            SessionMessage::Unsupported(message) => Some(not_started(&message, Exit::Invalid)),
             SessionMessage::Exited(status) => Some(self.end(status)),
             SessionMessage::Killed(signal) => Some(self.end(OF_SIGNALS + signal)),
         }
@@ -86,6 +84,11 @@ impl Refusals {
         }
         status
     }
+}
+
+fn not_started(why: &str, exit: Exit) -> i32 {
+    tell(format_args!("error: {why}"));
+    i32::from(exit.number())
 }
 
 fn tell(what: std::fmt::Arguments<'_>) {

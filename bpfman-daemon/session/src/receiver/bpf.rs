@@ -47,6 +47,9 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Resul
         copied.values.push(value);
     }
     copied.buffers[0] = attr.bytes().to_vec();
+    if number == command::TASK_FD_QUERY {
+        call.check_process_namespace()?;
+    }
     let netns = needs_namespace(number, &attr).then(|| call.pass_netns()).transpose()?;
     call.check_waiting()?;
     let request = CallRequest::Bpf { command: number, fields: copied.values, netns };

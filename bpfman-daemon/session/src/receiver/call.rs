@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bpfmand_calls::{Errno, MAX_DESCRIPTORS};
@@ -126,6 +127,17 @@ impl<'a> WaitingCall<'a> {
         let opened = openat2(&from, path, flags, Mode::empty(), within).map_err(io_error)?;
         self.check_waiting()?;
         self.pass(opened)
+    }
+
+    /// Fails if the caller counts processes in a namespace of its own: its numbers name other processes here.
+    pub fn check_process_namespace(&self) -> Result<(), Errno> {
+        let of = |process: &str| {
+            let found = std::fs::metadata(format!("/proc/{process}/ns/pid"))?;
+            Ok::<_, Errno>((found.dev(), found.ino()))
+        };
+        let is_own = of(&self.thread().to_string())? == of("self")?;
+        self.check_waiting()?;
+        if is_own { Ok(()) } else { Err(Errno::INVAL) }
     }
 
     /// Opens the network namespace of the calling thread.

@@ -38,7 +38,10 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Resul
         group if flags & OF_GROUP != 0 => PerfProcess::Group(call.pass_descriptor(group)?),
         0 => PerfProcess::One(call.thread().cast_signed()),
         -1 => PerfProcess::All,
-        process => PerfProcess::One(process),
+        process => {
+            call.check_process_namespace()?;
+            PerfProcess::One(process)
+        }
     };
     let group = if group >= 0 { Some(call.pass_descriptor(group)?) } else { None };
     call.check_waiting()?;

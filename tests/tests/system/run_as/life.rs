@@ -2,10 +2,11 @@
 
 use std::io::BufReader;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use bpfman_tests::control_group::Group;
-use bpfman_tests::wait::until;
-use bpfman_tests::{Launch, compile};
+use bpfman_tests::wait::{until, within};
+use bpfman_tests::{Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{ADA, Sessions, sessions};
@@ -80,34 +81,77 @@ fn calls_go_on_after_kills_of_receivers() {
     until("the session is gone", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
-/// Number of sessions, of each of which two receivers are killed: `make run-as-kills` sets another.
+/// Number of sessions, with two kills each: `make run-as-kills` sets another.
 fn rounds() -> usize {
     std::env::var("KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap())
 }
 
 #[test]
-fn calls_that_a_killed_receiver_left_are_answered() {
-    let daemon = sessions();
+fn kills_of_receivers_and_daemons_lose_nothing() {
+    let (mut daemon, network) = (sessions(), Network::new());
     let stop = daemon.path("stop");
+    let stranger = daemon.readable(&compile::executable("radar_stranger")).display().to_string();
+    // One process holds a program and its link. Others make maps until the file appears.
     let script = format!(
-        "echo $$; i=0; until [ -e {} ]; do i=$((i+1)); \
+        "mkfifo /run/end; {stranger} load link 1 wait < /run/end > /run/made & exec 3> /run/end; \
+         until grep -q '^link [1-9]' /run/made; do sleep 0.01; done; echo $$; i=0; \
+         until [ -e {} ]; do i=$((i+1)); \
          bpftool map create /sys/fs/bpf/m$i type hash key 4 value 4 entries 8 name m || exit 8; done; \
-         test $(bpftool map | grep -c hash) = $i",
+         [ $(bpftool map | grep -c hash) = $i ] || exit 9; [ $(bpftool prog | grep -c 'name stranger') = 1 ] || exit 10; \
+         [ $(bpftool link | grep -c xdp) = 1 ] || exit 11",
         stop.display()
     );
-    for _ in 0..rounds() {
-        let (mut child, mut output) = begin(&daemon, &script);
-        let shell = line(&mut output);
-        for _ in 0..2 {
-            std::thread::sleep(std::time::Duration::from_millis(17));
-            let receiver = parent(&shell);
-            kill_process(receiver, Signal::KILL).unwrap();
-            until("another process takes over", || parent(&shell) != receiver);
+    let policy = std::fs::read_to_string(daemon.path("policy.toml")).unwrap();
+    for round in 0..rounds() {
+        let mut command = daemon.session_command(ADA, &["sh", "-c", &script]);
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        let mut child = network.near.inside(move || command.spawn().unwrap());
+        let shell = line(&mut BufReader::new(child.stdout.take().unwrap()));
+        for kill in 0..2 {
+            std::thread::sleep(Duration::from_millis(3 + (round * 7 + kill * 11) as u64 % 29));
+            // All pairs of: a receiver, the daemon, and both.
+            let victim = (round / 3_usize.pow(kill as u32)) % 3;
+            if victim > 0 {
+                daemon.daemon.kill();
+            }
+            if victim != 1 {
+                let receiver = parent(&shell);
+                kill_process(receiver, Signal::KILL).unwrap();
+                until("another process takes over", || parent(&shell) != receiver);
+            }
+            if victim > 0 {
+                daemon.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
+                daemon.open_to_users();
+            }
         }
         std::fs::write(&stop, "").unwrap();
-        assert!(child.wait().unwrap().success());
+        let status = within("the session ends", || child.wait()).unwrap();
+        assert!(status.success(), "{round}: {status}");
         std::fs::remove_file(&stop).unwrap();
     }
+}
+
+#[test]
+fn service_ends_with_the_third_receiver() {
+    let daemon = sessions();
+    let script = "echo $$; until ! bpftool map create /sys/fs/bpf/m$((i+=1)) type hash key 4 value 4 entries 8 name m 2> /run/why; \
+                  do sleep 0.01; done; grep -q 'not implemented' /run/why && echo ended; exit 7";
+    let mut command = daemon.session_command(ADA, &["bash", "-c", script]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let shell = line(&mut output);
+    for _ in 0..3 {
+        let receiver = parent(&shell);
+        kill_process(receiver, Signal::KILL).unwrap();
+        until("its child has another parent", || parent(&shell) != receiver);
+    }
+    assert_eq!(line(&mut output), "ended");
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("the receiver of the session has ended"), "{said}");
+    until("no session is left", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::io::Read as _;
 use std::process::{Child, Stdio};
 
+use bpfman_tests::Network;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::wait::until;
 use serde_json::Value;
 
@@ -101,10 +104,41 @@ fn programs_of_a_session_name_it_as_their_owner() {
 }
 
 #[test]
-fn links_of_a_session_name_it_as_their_owner() {
-    let (daemon, network) = (sessions(), bpfman_tests::Network::new());
+fn program_at_tcx_ends_with_its_session() {
+    if lacks_tcx("run_as::lists::program_at_tcx_ends_with_its_session") {
+        return;
+    }
+    let (daemon, network) = (sessions(), Network::new());
     let binary = daemon.readable(&bpfman_tests::compile::executable("radar_stranger")).display().to_string();
-    let mut command = daemon.session_command(ADA, &[&binary, "load", "link", "1", "wait"]);
+    let begin = |user| {
+        let mut command = daemon.session_command(user, &[&binary, "tcx", INTERFACE, "wait"]);
+        command.stdout(Stdio::piped()).stdin(Stdio::piped());
+        let mut child = network.near.inside(move || command.spawn().unwrap());
+        let made = super::life::line(&mut std::io::BufReader::new(child.stdout.take().unwrap()));
+        (child, made)
+    };
+    let (mut child, made) = begin(ADA);
+    assert_eq!(made, "tcx 0");
+    let id = list(&daemon, 0)[0]["programs"][0].as_u64().unwrap();
+    let history = daemon.bpfman("history --accesses").success();
+    assert!(history.contains(&format!("PROG_ATTACH (tcx:{INTERFACE}:ingress, type ")), "{history}");
+    child.stdin.take();
+    assert!(child.wait().unwrap().success());
+    bpfman_tests::kernel::program_ends(id.try_into().unwrap());
+    // Bob's grant has another hook.
+    let (mut child, made) = begin(BOB);
+    assert_ne!(made, "tcx 0");
+    child.stdin.take();
+    child.wait().unwrap();
+}
+
+#[test]
+fn links_of_a_session_name_it_as_their_owner() {
+    let (daemon, network) = (sessions(), Network::new());
+    let binary = daemon.readable(&bpfman_tests::compile::executable("radar_stranger")).display().to_string();
+    let index = network.near.inside(|| bpfman_tests::command::run(&["ip", "-o", "link", "show", INTERFACE]));
+    let mut command =
+        daemon.session_command(ADA, &[&binary, "load", "link", index.split(':').next().unwrap(), "wait"]);
     command.stdout(Stdio::piped()).stdin(Stdio::piped());
     let mut child = network.near.inside(move || command.spawn().unwrap());
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
@@ -120,6 +154,8 @@ fn links_of_a_session_name_it_as_their_owner() {
     assert_eq!((&link["link_id"], &link["owner"]), (&0.into(), &owner.as_str().into()));
     assert_eq!((&link["program_name"], &link["type"]), (&"stranger".into(), &"xdp".into()));
     assert!(daemon.bpfman("list links --all").success().contains(&owner));
+    let history = daemon.bpfman("history --accesses").success();
+    assert!(history.contains(&format!("LINK_CREATE (xdp:{INTERFACE}, type xdp) in session")), "{history}");
     let own = daemon.bpfman("list links -o json").json();
     assert!(own["links"].as_array().unwrap().is_empty(), "{own}");
     assert!(!daemon.bpfman("list links --all -q").success().lines().any(|line| line == "0"));

@@ -1,5 +1,6 @@
 //! Commands in a session have the outcomes that they have for root, although they have no capability.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use bpfman_tests::Outcome;
@@ -15,7 +16,8 @@ fn command_has_no_right_and_its_own_bpffs() {
         "grep -E '^(Uid|CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status; id -u; stat -f -c %T /sys/fs/bpf; \
          touch /run/bpfman-test.lck && echo lock; ls /sys/kernel/tracing/events/sched/sched_switch; \
          cat /sys/kernel/debug/tracing/available_events | grep sched_switch; \
-         head -1 /sys/kernel/tracing/events/header_page > /dev/null && echo header; ls /sys/kernel/debug",
+         head -1 /sys/kernel/tracing/events/header_page > /dev/null && echo header; ls /sys/kernel/debug; \
+         grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp):' /proc/$PPID/status | sed 's/^/receiver: /'",
     );
     let seen = seen.success();
     for line in [
@@ -32,6 +34,12 @@ fn command_has_no_right_and_its_own_bpffs() {
         "sched:sched_switch",
         "header",
         "tracing",
+        &format!("receiver: Uid:\t{ADA}\t{ADA}\t{ADA}\t{ADA}"),
+        "receiver: CapEff:\t0000000000000000",
+        "receiver: CapPrm:\t0000000000000000",
+        "receiver: CapBnd:\t0000000000000000",
+        "receiver: NoNewPrivs:\t1",
+        "receiver: Seccomp:\t2",
     ] {
         assert!(seen.lines().any(|one| one == line), "{line}: {seen}");
     }
@@ -80,6 +88,8 @@ fn bpftool_shows_what_it_shows_root() {
     let as_root = Outcome::of(Command::new("sh").args(["-c", &script(&pins.display().to_string())]));
     run(&["umount", &pins.display().to_string()]);
     let brokered = daemon.session_shell(ADA, &script("/sys/fs/bpf"));
+    let history = daemon.bpfman("history --accesses").success();
+    assert!(history.contains("PROG_LOAD (type sched_cls \"count\") in session"), "{history}");
     let masked = |text: &str| -> String {
         // Leave out durations and map ids, which differ in each run.
         text.lines()
@@ -137,6 +147,18 @@ fn status_of_the_command_is_that_of_the_client() {
         assert_eq!(daemon.session_shell(ADA, script).code, status, "{script}");
     }
     daemon.session(ADA, &["/nowhere/at-all"]).fails(127, &["cannot execute /nowhere/at-all"]);
+    // The head of an ELF program of 32 bits for another processor than any that is supported.
+    let foreign = daemon.path("foreign");
+    std::fs::write(&foreign, [b"\x7fELF\x01\x01\x01".as_slice(), &[0; 9], &[2, 0, 3, 0], &[0; 32]].concat())
+        .unwrap();
+    std::fs::set_permissions(&foreign, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let foreign = foreign.display().to_string();
+    daemon.session(ADA, &[&foreign]).fails(6, &[&foreign, "or of 32 bits"]);
+    let option = |option: &str| {
+        let mut command = daemon.cli_command_as(ADA, ADA);
+        Outcome::of(command.args(["run-as", option, "--", "true"]))
+    };
+    option("--no-such").fails(2, &["unexpected argument '--no-such'"]);
     daemon.session(ADA, &["/etc/passwd"]).fails(126, &["cannot execute /etc/passwd: Permission denied"]);
     let piped = Outcome::of(Command::new("sh").arg("-c").arg(format!(
         "{:?} | cat",

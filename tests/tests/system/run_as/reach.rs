@@ -121,6 +121,21 @@ fn a_file_over_a_link_is_not_the_named_one() {
 }
 
 #[test]
+fn numbers_of_processes_are_the_daemons() {
+    let daemon = sessions();
+    let program = program(&daemon);
+    let event = format!("{program} process $$");
+    assert_eq!(daemon.session_shell(ADA, &event).success(), "0\n");
+    // In its own namespace, process 1 of the script is another one than the machine's.
+    let tried = daemon.session(ADA, &["unshare", "-Urpf", "sh", "-c", &event]);
+    if tried.stderr.contains("unshare") {
+        eprintln!("SKIPPED(user namespaces): {}", module_path!());
+        return;
+    }
+    assert_eq!(tried.success(), "22\n");
+}
+
+#[test]
 fn program_in_place_of_an_expected_one_ends_with_the_command() {
     let (daemon, network) = (sessions(), Network::new());
     let program = program(&daemon);
