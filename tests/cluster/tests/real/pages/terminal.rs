@@ -9,7 +9,7 @@ use bpfman_tests::cluster_pages::{self, Step};
 use bpfman_tests::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use bpfman_tests::page::{self, CommandLine};
 use bpfman_tests::registry::Registry;
-use bpfman_tests::{Launch, Outcome, binaries, compile};
+use bpfman_tests::{Outcome, binaries, compile};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -54,7 +54,7 @@ impl Terminal {
             scripts::path_with(&[binaries::build_folder(), cluster.path("bin")]).into_string().unwrap();
         Some(Self {
             cluster,
-            work: folder(),
+            work: folder(&node),
             path,
             kubeconfig,
             node,
@@ -115,6 +115,7 @@ impl Terminal {
     async fn run(&mut self, line: &CommandLine) {
         let text = line.text.replace("GENERATION", "1").replace("/NAME", "/lengths");
         let text = text.replace("ADDRESS/install.yaml", "packaging/kubernetes/base/all.yaml");
+        let text = text.replace("ADDRESS/", "").replace("IMAGES/", &format!("{REGISTRY}/examples/"));
         // The command runs until Ctrl-C; status 124 means that it was still running.
         let is_endless = text.starts_with("kubectl bpfman console");
         let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
@@ -133,6 +134,12 @@ impl Terminal {
         }
         if self.controller.is_none() && text.contains("apply --server-side") {
             self.controller = Some(controller(&self.cluster).await);
+        }
+        if text.contains("create configmap bpfman-policy") {
+            let data = r"jsonpath={.data.policy\.toml}";
+            let map = ["-n", "bpfman", "get", "configmap", "bpfman-policy", "-o", data];
+            let mounted = self.cluster.kubectl(&map).success();
+            fs::write(self.node.daemon.path("policy.toml"), mounted).unwrap();
         }
     }
 
@@ -172,7 +179,7 @@ async fn administrator(cluster: &Cluster) -> PathBuf {
 }
 
 /// Copies the parts of the repository that the lines use. The base is the result of an overlay, with images.
-fn folder() -> TempDir {
+fn folder(node: &Node) -> TempDir {
     let work = tempfile::tempdir().unwrap();
     for part in ["kubernetes/remove", "kubernetes/clean-nodes", "helm/bpfman"] {
         let place = work.path().join("packaging").join(part);
@@ -183,12 +190,16 @@ fn folder() -> TempDir {
     for base in ["packaging/kubernetes/base", "OVERLAY"] {
         write_folder(&work.path().join(base), &objects);
     }
-    fs::create_dir_all(work.path().join("examples/apply")).unwrap();
-    let manifest = page::read("examples/apply/image.yaml").replace("localhost:5000", REGISTRY);
-    fs::write(work.path().join("examples/apply/image.yaml"), manifest).unwrap();
-    fs::write(work.path().join("policy.toml"), "").unwrap();
+    let manifest = page::read("examples/apply/rollout.yaml").replace("localhost:5000", REGISTRY);
+    fs::write(work.path().join("rollout.yaml"), manifest).unwrap();
+    let key = fs::read_to_string(node.daemon.path("trusted.pub")).unwrap();
+    let key: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let policy = block_with(TUTORIAL_PAGE, "[[images]]").join("\n").replace("registry.example.com", REGISTRY);
+    let policy = policy.replace("(the lines of team.pub)", &key.join("\n"));
+    fs::write(work.path().join("policy.toml"), policy).unwrap();
     let filter = block_with("docs/rollout.md", "  name: filter").join("\n");
-    fs::write(work.path().join("filter.yaml"), filter.replace("quay.io", REGISTRY)).unwrap();
+    fs::write(work.path().join("filter.yaml"), filter.replace("quay.io/acme", &format!("{REGISTRY}/team")))
+        .unwrap();
     let lengths = block_with(TUTORIAL_PAGE, "  name: lengths").join("\n");
     let lengths =
         lengths.replace("registry.example.com", REGISTRY).replace("soakSeconds: 30", "soakSeconds: 5");
@@ -238,7 +249,7 @@ fn write_folder(folder: &Path, objects: &[Value]) {
 
 async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     let registry = Registry::start();
-    let mut node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;
+    let node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;
     lead_to(&node, registry.address());
     // The primary interface is found by the node's address in the cluster.
     node.add_interface("up0");
@@ -254,7 +265,7 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     bpfman(&format!("image generate-key-pair {key}"));
     for (name, object) in [
         ("examples/exec-snoop:latest", compile::example("exec-snoop")),
-        ("acme/filter:v2", compile::object("pass")),
+        ("team/filter:v2", compile::object("pass")),
         ("team/lengths:v1", lengths(&node.daemon.path(""))),
     ] {
         let image = format!("{REGISTRY}/{name}");
@@ -262,10 +273,6 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
         bpfman(&format!("image push {image}"));
         bpfman(&format!("image sign {image} --key {key}.key"));
     }
-    let wrapper = vec!["nsenter".to_owned(), format!("--net={}", node.network.path().display())];
-    let policy = format!("[[images]]\npattern = \"{REGISTRY}/*\"\nkeys = [\"{key}.pub\"]\n");
-    node.daemon.terminate();
-    node.daemon.again(&Launch { policy, wrapper, ..Launch::default() });
     (node, registry)
 }
 
