@@ -9,6 +9,8 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # The examples are a separate workspace, built to the same folder.
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
+# Elsewhere than on Debian, the compilers report what is missing.
+build_needs = @! command -v apt-get > /dev/null || packaging/install-deps build
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean console-pictures
@@ -52,12 +54,14 @@ test-all: ## all tests, whole; before a release (root; hours; KERNELS="6.1 7.3" 
 	@.ci/test --all $(PARTS)
 
 build: ## the daemon and the client, for trying things out: target/debug
+	$(build_needs)
 	cargo build --locked -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 
 release: ## the daemon and the client, for use: target/release
 	packaging/compile build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 
-examples: ## the example programs and their user-space sides
+examples: ## the example programs and their companion commands
+	$(build_needs)
 	@$(MAKE) --no-print-directory -C examples all userspace
 
 images: build examples ## the example programs as images: REGISTRY=… TAG=…, and KEY=… to push and sign them
