@@ -1,4 +1,4 @@
-//! Environment in which a page is executed: a namespace with `eth0`, a registry, a daemon that trusts one key.
+//! Environment in which a page is executed: a namespace with `eth0`, a registry, a daemon.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,8 +20,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Runs a closure with a new machine. If `unsigned`, its policy allows all images of its registry.
-    pub fn with<T: Send + 'static>(unsigned: bool, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+    /// Runs a closure with a new machine. If `trusted`, its policy allows images signed with its key, otherwise none.
+    pub fn with<T: Send + 'static>(trusted: bool, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
         let namespace = Namespace::new("page");
         namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer0"]);
         for end in [INTERFACE, "peer0"] {
@@ -29,10 +29,10 @@ impl Machine {
         }
         namespace.ip(&["address", "add", "10.88.0.1/24", "dev", INTERFACE]);
         namespace.ip(&["route", "add", "default", "dev", INTERFACE]);
-        namespace.inside(move || work(&Self::prepare(unsigned)))
+        namespace.inside(move || work(&Self::prepare(trusted)))
     }
 
-    fn prepare(unsigned: bool) -> Self {
+    fn prepare(trusted: bool) -> Self {
         let registry = Registry::start();
         let mut daemon = Daemon::prepare();
         let work = daemon.path("work");
@@ -40,14 +40,12 @@ impl Machine {
         fs::create_dir_all(work.join("examples")).unwrap();
         symlink(binaries::build_folder(), work.join("target/debug")).unwrap();
         symlink(compile::example("xdp-counter").parent().unwrap(), work.join("target/bpf")).unwrap();
-        let trusted = if unsigned {
-            "unsigned = true".to_owned()
-        } else {
+        let mut policy = String::new();
+        if trusted {
             let key = work.join("team").display().to_string();
             daemon.bpfman(&format!("image generate-key-pair {key}")).success();
-            format!("keys = [\"{key}.pub\"]")
-        };
-        let policy = format!("[[images]]\npattern = \"{}\"\n{trusted}\n", registry.image("*"));
+            policy = format!("[[images]]\npattern = \"{}\"\nkeys = [\"{key}.pub\"]\n", registry.image("*"));
+        }
         daemon.again(&Launch { policy, ..Launch::default() });
         Self { registry, daemon, work }
     }

@@ -27,7 +27,7 @@ fn script(page: &str) -> String {
 }
 
 fn follow(page: &'static str) -> Outcome {
-    Machine::with(true, move |machine| {
+    Machine::with(false, move |machine| {
         push_sample_of_upstream(machine);
         let objects = machine.work.join("target/bpf").display().to_string();
         let commands = script(page)

@@ -41,7 +41,7 @@ impl Walk {
     }
 
     pub fn follow(self) {
-        Machine::with(false, move |machine| {
+        Machine::with(true, move |machine| {
             let group = (!self.group.is_empty()).then(|| Group::new(self.entry));
             Follower { walk: self, machine, names: BTreeMap::new(), group }.follow();
         });
