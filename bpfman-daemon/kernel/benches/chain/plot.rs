@@ -57,7 +57,7 @@ pub fn draw(cases: &[Case], caption: &str) -> String {
 fn diagram(svg: &mut String, cases: &[Case], group: &str) {
     let _ = writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"18\" font-size=\"13\">{}: net ns a packet, by members</text>",
+        "<text x=\"{LEFT}\" y=\"18\" font-size=\"13\">{}: net ns a packet, by members (lower is better)</text>",
         escape(group)
     );
     for net in [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0] {

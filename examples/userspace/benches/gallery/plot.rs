@@ -5,7 +5,6 @@ use crate::contender::Measured;
 
 const WIDTH: f64 = 640.0;
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 210.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 8] =
@@ -37,7 +36,8 @@ impl Scale {
 
 pub fn draw(title: &str, caption: &str, measured: &[Measured]) -> String {
     let mut parts = String::new();
-    let _ = writeln!(parts, "<text x=\"8\" y=\"18\" font-size=\"13\">{}</text>", escape(title));
+    let better = if title.contains("is better") { "" } else { " (lower is better)" };
+    let _ = writeln!(parts, "<text x=\"8\" y=\"18\" font-size=\"13\">{}{better}</text>", escape(title));
     let height = if measured.iter().all(|one| one.at.is_some()) {
         lines(&mut parts, measured)
     } else {
@@ -56,13 +56,14 @@ fn lines(svg: &mut String, measured: &[Measured]) -> f64 {
     const HEIGHT: f64 = 340.0;
     let values = Scale::of(measured.iter().map(Measured::median));
     let sizes = Scale::of(measured.iter().filter_map(|one| one.at).map(f64::from));
-    let x = |size: f64| LEFT + sizes.part(size) * (WIDTH - LEFT - RIGHT);
+    let right = WIDTH - label_width(measured.iter().map(|one| &one.name));
+    let x = |size: f64| LEFT + sizes.part(size) * (right - LEFT);
     let y = |value: f64| HEIGHT - BOTTOM - values.part(value) * (HEIGHT - TOP - BOTTOM);
     for mark in values.marks() {
-        let (at, end) = (y(mark), WIDTH - RIGHT);
+        let at = y(mark);
         let _ = writeln!(
             svg,
-            "<path d=\"M{LEFT} {at:.1}H{end}\" stroke=\"#ddd\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{mark}</text>",
+            "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"#ddd\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{mark}</text>",
             LEFT - 6.0,
             at + 4.0
         );
@@ -97,7 +98,7 @@ fn lines(svg: &mut String, measured: &[Measured]) -> f64 {
         let _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{row}\" fill=\"{colour}\">{}</text>",
-            WIDTH - RIGHT + 8.0,
+            right + 8.0,
             escape(name)
         );
     }
@@ -107,25 +108,32 @@ fn lines(svg: &mut String, measured: &[Measured]) -> f64 {
 fn bars(svg: &mut String, measured: &[Measured]) -> f64 {
     const ROW: f64 = 22.0;
     let values = Scale::of(measured.iter().map(Measured::median));
-    for (number, one) in measured.iter().enumerate() {
+    let name = |one: &Measured| one.at.map_or_else(|| one.name.clone(), |at| format!("{}, {at}", one.name));
+    let names: Vec<String> = measured.iter().map(name).collect();
+    let left = label_width(names.iter());
+    for (number, (one, name)) in measured.iter().zip(&names).enumerate() {
         let row = TOP + ROW * number as f64;
-        let length = (values.part(one.median()) * (WIDTH - RIGHT - 80.0)).max(1.0);
-        let name = one.at.map_or_else(|| one.name.clone(), |at| format!("{}, {at}", one.name));
+        let length = (values.part(one.median()) * (WIDTH - left - 80.0)).max(1.0);
         let _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{RIGHT}\" y=\"{row:.1}\" width=\"{length:.1}\" height=\"16\" fill=\"{}\"/>\
+             <rect x=\"{left}\" y=\"{row:.1}\" width=\"{length:.1}\" height=\"16\" fill=\"{}\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\">{:.1}</text>",
-            RIGHT - 8.0,
+            left - 8.0,
             row + 12.0,
-            escape(&name),
+            escape(name),
             COLOURS[number % COLOURS.len()],
-            RIGHT + length + 6.0,
+            left + length + 6.0,
             row + 12.0,
             one.median()
         );
     }
     TOP + ROW * measured.len() as f64 + 24.0
+}
+
+fn label_width<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
+    const LETTER: f64 = 6.5;
+    16.0 + LETTER * labels.map(|label| label.chars().count()).max().unwrap_or_default() as f64
 }
 
 fn escape(text: &str) -> String {
