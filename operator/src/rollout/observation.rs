@@ -78,14 +78,8 @@ impl RolloutNode {
         self.health
     }
 
-    /// Returns whether a revision is ordered. Its name without the digest counts too, unless the node
-    /// resolved the tag to another digest.
-    pub(super) fn has(&self, revision: &str) -> bool {
-        let Some(ordered) = self.orders.revision.as_deref() else { return false };
-        if ordered == revision {
-            return true;
-        }
-        revision::is_pinned_form(ordered, revision)
-            && self.digest.as_deref().is_none_or(|digest| revision::pins(revision, digest))
+    pub(super) fn has(&self, wanted: &str) -> bool {
+        let ordered = self.orders.revision.as_deref();
+        ordered.is_some_and(|ordered| revision::covers(ordered, self.digest.as_deref(), wanted))
     }
 }

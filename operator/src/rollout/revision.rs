@@ -99,6 +99,13 @@ pub fn is_pinned_form(unpinned: &str, pinned: &str) -> bool {
     pinned != unpinned && source(pinned) == unpinned
 }
 
+/// Returns whether a node that has the revision `name` has `wanted`. The name without the digest counts too, unless the
+/// node resolved the tag to another digest.
+#[must_use]
+pub fn covers(name: &str, digest: Option<&str>, wanted: &str) -> bool {
+    name == wanted || is_pinned_form(name, wanted) && digest.is_none_or(|digest| pins(wanted, digest))
+}
+
 /// Returns whether a revision is pinned to this digest.
 #[must_use]
 pub fn pins(name: &str, digest: &str) -> bool {

@@ -8,6 +8,7 @@ use bpfman_application::summary::{FailureCause, Summary};
 
 use crate::controller::memory::View;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
+use crate::rollout::revision;
 use bpfman_runtime::sentence;
 
 const NAMED: usize = 10;
@@ -122,7 +123,9 @@ impl<'a> Count<'a> {
             summary.wanted += 1;
             let newest = answer.generation == Some(view.application.generation);
             let updated = match &answer.revision {
-                Some(revision) => Some(&**revision) == current,
+                Some(name) => {
+                    current.is_some_and(|current| revision::covers(name, answer.digest.as_deref(), current))
+                }
                 // An agent of the published operator reports no generation, and knows no revisions.
                 None => newest || (answer.generation.is_none() && rollout.is_none()),
             };

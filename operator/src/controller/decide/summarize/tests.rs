@@ -110,6 +110,27 @@ fn a_wave_that_soaks_may_still_go_back() {
 }
 
 #[test]
+fn nodes_with_the_revision_before_its_digest_was_pinned_are_up_to_date() {
+    let (mut memory, digest) = (cluster(), format!("sha256:{}", "0123456789ab".repeat(5)));
+    let plain = revision::name("a", "uid", &json!({}));
+    let rollout = RolloutStatus {
+        phase: RolloutPhase::Idle,
+        stable_revision: Some(revision::pinned(&plain, &digest)),
+        ..RolloutStatus::default()
+    };
+    let compared = ComparedRevision::of(Some(rollout));
+    for name in ["n1", "n2", "n3", "n4"] {
+        say(&mut memory, name, "Success", json!({ "observedRevision": plain }));
+    }
+    let all = summarize(memory.view(&id("a")).unwrap(), &compared, Presence::ByPod);
+    assert_eq!((all.verdict, all.summary.updated), (ApplicationVerdict::Success, 4));
+    let other = json!({ "observedRevision": plain, "digest": format!("sha256:{}", "f".repeat(64)) });
+    say(&mut memory, "n4", "Success", other);
+    let all = summarize(memory.view(&id("a")).unwrap(), &compared, Presence::ByPod);
+    assert_eq!((all.verdict, all.summary.updated), (ApplicationVerdict::Pending, 3));
+}
+
+#[test]
 fn an_answer_about_an_older_generation_is_not_up_to_date() {
     let mut memory = cluster();
     for name in ["n1", "n2", "n3"] {
