@@ -304,7 +304,7 @@ fn explain_names_the_member_that_takes_most_of_a_chains_time() {
         found = daemon.bpfman(&explain).success();
         found.contains("is slow")
     });
-    assert!(found.contains("slot 1 (xdp_slow) is slow: it takes "), "{found}");
+    assert!(found.contains("position 1 (xdp_slow) is slow: it takes "), "{found}");
     assert!(found.contains("It is of root, from") && found.contains("slow_bpf"), "{found}");
     assert!(!found.contains("(xdp_member) is slow"), "{found}");
 }

@@ -40,21 +40,23 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
         Some(at) => found.extend(of_member(scene, at)),
         None => (0..scene.members.len()).for_each(|at| found.extend(of_member(scene, at))),
     }
-    for (slot, shadow) in scene.members.iter().enumerate().filter(|(_, member)| member.shadow) {
-        if member.is_none_or(|at| at == slot) {
-            found.push(of_shadow(slot, shadow));
+    for (index, shadow) in scene.members.iter().enumerate().filter(|(_, member)| member.shadow) {
+        if member.is_none_or(|at| at == index) {
+            found.push(of_shadow(index, shadow));
         }
     }
-    for (slot, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects) {
+    for (index, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects)
+    {
         found.push(format!(
-            "slot {slot} ({}) proceeds on redirect: a packet that it redirects is not sent there, but goes the way \
+            "position {index} ({}) proceeds on redirect: a packet that it redirects is not sent there, but goes the way \
              that the members behind it decide",
             forgetful.name
         ));
     }
     if scene.may_redirect_to_veth {
-        found
-            .extend(scene.members.iter().enumerate().filter_map(|(slot, sender)| of_redirects(slot, sender)));
+        found.extend(
+            scene.members.iter().enumerate().filter_map(|(index, sender)| of_redirects(index, sender)),
+        );
     }
     found.extend(of_times(scene, member));
     if scene.failed > 0 {
@@ -78,7 +80,7 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     found
 }
 
-fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
+fn of_shadow(index: usize, shadow: &MemberScene) -> String {
     let answers: Vec<String> =
         shadow.shadowed.iter().map(|(verdict, n)| format!("{verdict} for {}", packets(*n))).collect();
     let answers = match &answers[..] {
@@ -86,17 +88,17 @@ fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
         answers => answers.join(", "),
     };
     format!(
-        "slot {slot} ({}) is a shadow: the chain goes on whatever it answers; it answered {answers}. What it writes into \
+        "position {index} ({}) is a shadow: the chain goes on whatever it answers; it answered {answers}. What it writes into \
          packets and maps counts all the same",
         shadow.name
     )
 }
 
 /// Returns a finding about redirects to a veth: its peer can receive packets only with an XDP program or GRO.
-fn of_redirects(slot: usize, sender: &MemberScene) -> Option<String> {
+fn of_redirects(index: usize, sender: &MemberScene) -> Option<String> {
     let (_, redirected) = sender.ended.iter().find(|(verdict, n)| *verdict == "redirect" && *n > 0)?;
     Some(format!(
-        "slot {slot} ({}) redirected {}: if their target is a veth, it drops them, and no counter here has them, unless its peer \
+        "position {index} ({}) redirected {}: if their target is a veth, it drops them, and no counter here has them, unless its peer \
          runs an XDP program, which may pass everything, or has GRO on (Linux 5.13)",
         sender.name,
         packets(*redirected)
@@ -124,9 +126,9 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     let Some(member) = scene.members.get(at) else { return Vec::new() };
     let before = &scene.members[..at];
     let name = &member.name;
-    if let Some((slot, wall)) = before.iter().enumerate().find(|(_, other)| other.proceed_on.is_empty()) {
+    if let Some((index, wall)) = before.iter().enumerate().find(|(_, other)| other.proceed_on.is_empty()) {
         return vec![format!(
-            "{name} never runs: slot {slot} ({}) proceeds on no verdict, since its proceed-on set is empty",
+            "{name} never runs: position {index} ({}) proceeds on no verdict, since its proceed-on set is empty",
             wall.name
         )];
     }
@@ -134,9 +136,9 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
         let mut found: Vec<String> = before
             .iter()
             .enumerate()
-            .map(|(slot, other)| {
+            .map(|(index, other)| {
                 format!(
-                    "{name} is reached only after slot {slot} ({}) answers {}",
+                    "{name} is reached only after position {index} ({}) answers {}",
                     other.name, other.proceed_on
                 )
             })
@@ -155,18 +157,18 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     let mut ends: Vec<(usize, &MemberScene, &'static str, u64)> = before
         .iter()
         .enumerate()
-        .flat_map(|(slot, other)| other.ended.iter().map(move |(verdict, n)| (slot, other, *verdict, *n)))
+        .flat_map(|(index, other)| other.ended.iter().map(move |(verdict, n)| (index, other, *verdict, *n)))
         .filter(|(.., packets)| *packets > 0)
         .collect();
-    ends.sort_by_key(|(slot, .., packets)| (std::cmp::Reverse(*packets), *slot));
+    ends.sort_by_key(|(index, .., packets)| (std::cmp::Reverse(*packets), *index));
     let mut found = vec![if member.runs == 0 {
-        format!("{name} is not reached: none of {} came to slot {at}", packets(all))
+        format!("{name} is not reached: none of {} came to position {at}", packets(all))
     } else {
         format!("{name} is reached by {} of {} ({})", member.runs, packets(all), share(member.runs, all))
     }];
-    let why = ends.iter().map(|(slot, other, verdict, n)| {
+    let why = ends.iter().map(|(index, other, verdict, n)| {
         format!(
-            "{} of packets end at slot {slot} ({}) with {verdict}; its set proceeds on {} only",
+            "{} of packets end at position {index} ({}) with {verdict}; its set proceeds on {} only",
             share(*n, all),
             other.name,
             other.proceed_on
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(found[0], "sampler is reached by 2 of 1000 packets (0.2 %)");
         assert_eq!(
             found[1],
-            "99.8 % of packets end at slot 1 (firewall) with drop; its set proceeds on pass only"
+            "99.8 % of packets end at position 1 (firewall) with drop; its set proceeds on pass only"
         );
     }
 
@@ -254,7 +256,7 @@ mod tests {
         scene.members[2].runs = 0;
         assert_eq!(
             findings(&scene, Some(2))[0],
-            "sampler is not reached: 100 % of packets end at slot 1 (firewall) with drop; its set proceeds on pass only"
+            "sampler is not reached: 100 % of packets end at position 1 (firewall) with drop; its set proceeds on pass only"
         );
         assert_eq!(findings(&scene, Some(0)), ["counter is reached by 1000 of 1000 packets (100 %)"]);
     }
@@ -278,7 +280,7 @@ mod tests {
     fn behind_an_empty_set_nothing_runs_whatever_was_counted() {
         let mut scene = scene();
         scene.members[0].proceed_on.clear();
-        assert!(findings(&scene, Some(2))[0].starts_with("sampler never runs: slot 0 (counter)"));
+        assert!(findings(&scene, Some(2))[0].starts_with("sampler never runs: position 0 (counter)"));
     }
 
     #[test]
@@ -286,7 +288,10 @@ mod tests {
         let mut scene = scene();
         scene.members[1].forgets_redirects = true;
         let found = findings(&scene, Some(2));
-        assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) proceeds on redirect")), "{found:?}");
+        assert!(
+            found.iter().any(|f| f.starts_with("position 1 (firewall) proceeds on redirect")),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -319,7 +324,7 @@ mod tests {
         let mut scene = scene();
         scene.is_counted = false;
         let found = findings(&scene, Some(1));
-        assert_eq!(found[0], "firewall is reached only after slot 0 (counter) answers pass");
+        assert_eq!(found[0], "firewall is reached only after position 0 (counter) answers pass");
         assert!(found[1].contains("not counted"), "{found:?}");
         // A lone member counts nothing unless its counters are switched on.
         scene.members.truncate(1);

@@ -46,11 +46,11 @@ pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
             && taken(times) > all * SLOW_SHARE
     };
     let slow = times.iter().enumerate().filter(|(_, times)| is_slow(times));
-    slow.filter(|(slot, _)| member.is_none_or(|at| at == *slot))
-        .map(|(slot, times)| {
-            let name = &scene.members[slot].name;
+    slow.filter(|(index, _)| member.is_none_or(|at| at == *index))
+        .map(|(index, times)| {
+            let name = &scene.members[index].name;
             format!(
-                "slot {slot} ({name}) is slow: it takes {} of the chain's time, {:.0} ns for each packet that reaches it. \
+                "position {index} ({name}) is slow: it takes {} of the chain's time, {:.0} ns for each packet that reaches it. \
                  It is of {}, from {}. `bpfman replace` puts a faster version in its place without a gap; a limit of CPU \
                  time for its next load (`--cpu-limit`), or for its owner, has it detached or warned about; a program \
                  before it that ends packets spares it these",
@@ -91,7 +91,7 @@ mod tests {
         let scene = scene(&[Some((1000, 20.0)), Some((1000, 900.0)), Some((1000, 80.0))]);
         let [found] = &of_times(&scene, None)[..] else { panic!() };
         assert!(
-            found.starts_with("slot 1 (member_1) is slow: it takes 90.0 % of the chain's time, 900 ns"),
+            found.starts_with("position 1 (member_1) is slow: it takes 90.0 % of the chain's time, 900 ns"),
             "{found}"
         );
         assert!(found.contains("of user:7, from quay.io/acme/filter:v1 (sha256:ab)"), "{found}");
