@@ -37,7 +37,7 @@ impl Denial {
         verb: AccessVerb,
         objects: &[AccessObject<'_>],
     ) -> Self {
-        let mut text = format!("user {} may not {verb}", peer.uid);
+        let mut text = format!("user {} may not {}", peer.uid, verb.phrase());
         for (place, object) in objects.iter().enumerate() {
             let _written = write!(text, "{} {object}", if place == 0 { ":" } else { "," });
         }

@@ -74,6 +74,17 @@ impl AccessVerb {
             Self::Administer => "administer",
         }
     }
+
+    /// Returns the verb for a sentence, where its name in grants is not English.
+    pub(crate) const fn phrase(self) -> &'static str {
+        match self {
+            Self::Settings => "change settings",
+            Self::MapsRead => "read maps",
+            Self::MapsWrite => "write maps",
+            Self::Radar => "use the radar",
+            _ => self.name(),
+        }
+    }
 }
 
 impl fmt::Display for AccessVerb {

@@ -151,7 +151,10 @@ fn drops_that_nothing_counts_are_named_with_the_reason() {
     let uncounted = drops["uncounted"].as_array().unwrap();
     let row = uncounted.iter().find(|row| row["program_id"] == program.id).unwrap();
     assert_eq!((&row["place"], &row["managed"]), (&json!(hook), &json!(true)), "{row:#}");
-    assert!(row["why"].as_str().unwrap().contains(&format!("user {USER} may not settings")), "{row:#}");
+    assert!(
+        row["why"].as_str().unwrap().contains(&format!("user {USER} may not change settings")),
+        "{row:#}"
+    );
     assert_eq!((&drops["kernel"], &drops["programs"]), (&Value::Null, &json!([])), "{drops:#}");
     let notes = drops["notes"].to_string();
     assert!(notes.contains("is not counted") && notes.contains("drop reasons are not counted"), "{notes}");

@@ -151,7 +151,7 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
         }
     };
     let of_root = format!("program {} of root", bench.program.id);
-    denied(64_203, bench.map, &["read"], &["may not maps-read", &of_root, "bpfman policy allow", "denied"]);
+    denied(64_203, bench.map, &["read"], &["may not read maps", &of_root, "bpfman policy allow", "denied"]);
     denied(READER, bench.map, &["write", "7"], &["grant \"readers\" does not allow \"maps-write\""]);
     denied(WRITER, bench.map, &["read"], &["grant \"writers\" does not cover", &of_root, "\"over\""]);
     assert_eq!(bench.value(), before);
@@ -207,7 +207,7 @@ fn foreign_and_missing_maps_are_not_handed_over_even_to_root() {
         assert!(refused.stdout.contains("no program of bpfman uses a map"), "{refused:?}");
         assert!(refused.stdout.contains("not-found"), "{refused:?}");
         let denied = bench.take(READER, id, &["read"]);
-        assert!(denied.stdout.contains("may not maps-read"), "{denied:?}");
+        assert!(denied.stdout.contains("may not read maps"), "{denied:?}");
     }
     fs::remove_file(pin).unwrap();
 }
@@ -321,6 +321,6 @@ fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
         Outcome::of(command.env("BPFMAN_SOCKET_PATH", bench.daemon.socket()))
     };
     assert_eq!(count(READER, program).json()["ipv4/udp"]["packets"], 6);
-    count(WRITER, program).fails(4, &["may not maps-read", "bpfman policy allow"]);
+    count(WRITER, program).fails(4, &["may not read maps", "bpfman policy allow"]);
     count(READER, bench.program.id).fails(5, &["has no map \"protocols\"", "hits"]);
 }

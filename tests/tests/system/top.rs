@@ -276,7 +276,7 @@ fn timing_takes_the_right_to_set_switches() {
     let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
     let line = format!("chain watch {hook} --interval 100ms --count 1");
     daemon.bpfman_as(USER, &line).success();
-    daemon.bpfman_as(USER, &format!("{line} --timing")).fails(4, &["may not settings"]);
+    daemon.bpfman_as(USER, &format!("{line} --timing")).fails(4, &["may not change settings"]);
     assert!(!has_twin(&daemon));
 }
 

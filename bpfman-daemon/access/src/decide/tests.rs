@@ -51,6 +51,8 @@ fn without_grants_root_changes_and_the_sockets_group_reads() {
     }
     let denied = policy.decide(&user(1000), AccessVerb::Attach, &[xdp("eth0")]).unwrap_err();
     assert!(denied.message.contains("user 1000 may not attach: xdp:eth0"), "{denied}");
+    let unread = policy.decide(&user(1000), AccessVerb::MapsRead, &[]).unwrap_err();
+    assert!(unread.message.starts_with("user 1000 may not read maps;"), "{unread}");
     assert_eq!(denied.hint.to_string(), "have root run: bpfman policy allow 1000 attach --hooks=xdp:eth0");
 }
 

@@ -338,7 +338,7 @@ fn third_party_events_need_root_or_a_grant() {
     assert!(!["SeenGone", "Lost", "StartRadar", "Expire"].iter().any(|verb| has(EVE, verb)));
     assert!(daemon.bpfman_as(ADA, "radar -o json").json()["radar"]["events"].is_number());
     for line in ["radar", "radar --follow"] {
-        daemon.bpfman_as(EVE, line).fails(4, &["may not radar", "hint:"]);
+        daemon.bpfman_as(EVE, line).fails(4, &["may not use the radar", "hint:"]);
     }
     for user in [ADA, EVE] {
         for line in ["radar stop", "radar start --file /x.o"] {
