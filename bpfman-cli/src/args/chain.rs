@@ -22,7 +22,6 @@ pub enum ChainCommand {
     Watch(WatchChain),
     /// Build the chain again and compare it with what the kernel runs.
     Verify {
-        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
     },
@@ -50,7 +49,6 @@ pub struct AtHook {
 /// `bpfman chain show`.
 #[derive(Args, Debug)]
 pub struct ShowChain {
-    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Measure rates for this many milliseconds, at most 60000. Default with --watch: 1000.
@@ -64,7 +62,6 @@ pub struct ShowChain {
 /// `bpfman chain watch`.
 #[derive(Args, Debug)]
 pub struct WatchChain {
-    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Time between readings: 100ms to 60s.
@@ -81,7 +78,6 @@ pub struct WatchChain {
 /// `bpfman chain trace`.
 #[derive(Args, Debug)]
 pub struct Trace {
-    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Packets to run.
@@ -113,7 +109,6 @@ pub struct Packets {
 /// A switch of one hook.
 #[derive(Args, Debug)]
 pub struct SwitchHook {
-    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// New position of the switch.
@@ -124,7 +119,6 @@ pub struct SwitchHook {
 /// `bpfman chain optimise`.
 #[derive(Args, Debug)]
 pub struct OptimiseHook {
-    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Highest level. If the verifier refuses it, the daemon uses a lower one.
@@ -169,6 +163,8 @@ pub struct Explain {
     pub place: ExplainedPlace,
     /// Function name or link id of one program. Default: all programs.
     pub member: Option<String>,
+    #[command(flatten)]
+    pub watch: WatchFlag,
 }
 
 /// Place that `bpfman explain` describes.
@@ -195,7 +191,6 @@ pub enum DebugCommand {
     /// Refuse changes of a hook's chain until it is released, at most for an hour or `--ttl`.
     #[command(alias = "hold")]
     Freeze {
-        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
         /// Release it after this time: a number and s, m, h or d; at most a day. Default: an hour.
@@ -204,7 +199,6 @@ pub enum DebugCommand {
     },
     /// Release a frozen chain: allow changes again.
     Release {
-        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
     },

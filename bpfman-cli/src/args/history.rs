@@ -4,6 +4,7 @@ use bpfman_proto::ext::v1 as ext;
 use clap::Args;
 
 use super::entry_filters::{EntryFilters, WireFilters};
+use super::watch::WatchFlag;
 
 /// Number of entries without `--limit`.
 const USUAL: u32 = 100;
@@ -17,6 +18,8 @@ pub struct History {
     /// Show accesses instead of changes: who opened or read maps
     #[arg(long)]
     pub accesses: bool,
+    #[command(flatten)]
+    pub watch: WatchFlag,
 }
 
 impl History {

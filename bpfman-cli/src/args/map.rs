@@ -93,7 +93,6 @@ impl MapName {
 /// `bpfman map list`.
 #[derive(Args, Debug)]
 pub struct ListMaps {
-    /// Repetition.
     #[command(flatten)]
     pub watch: WatchFlag,
     /// List only maps of this program, and maps inside these.
@@ -113,6 +112,8 @@ pub struct DumpMap {
     /// Show the value of each CPU, in CPU order, instead of the sum.
     #[arg(long)]
     pub per_cpu: bool,
+    #[command(flatten)]
+    pub watch: WatchFlag,
 }
 
 /// `bpfman map get`.

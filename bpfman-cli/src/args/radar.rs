@@ -25,7 +25,7 @@ pub struct Radar {
 pub struct ShowRadar {
     /// Show third-party activity as it happens, also after a restart of the daemon, until Ctrl-C. Without this flag,
     /// show what third parties have loaded now
-    #[arg(short, long)]
+    #[arg(short, long, visible_short_alias = 'w', visible_alias = "watch")]
     pub follow: bool,
     /// Also show requests to the daemon and its own actions
     #[arg(long, requires = "follow")]
@@ -91,7 +91,7 @@ mod tests {
         let request = ext::FollowEventsRequest { by: "radar".to_owned(), ..Default::default() };
         assert_eq!(radar("bpfman radar --follow").show.query(), EventQuery::of(request));
         let all = ext::FollowEventsRequest { after: Some(7), ..Default::default() };
-        assert_eq!(radar("bpfman radar -f --ours --after 7").show.query(), EventQuery::of(all));
+        assert_eq!(radar("bpfman radar -w --ours --after 7").show.query(), EventQuery::of(all));
         let started = radar("bpfman radar start --file /x.o").switch;
         assert!(matches!(started, Some(RadarSwitch::Start(StartRadar { file: Some(_), image: None }))));
         for wrong in ["--ours", "start", "start --file /x --image y", "stop -f", "--after 7"] {

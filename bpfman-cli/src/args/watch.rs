@@ -1,4 +1,4 @@
-//! `--watch` of lists and of single objects.
+//! `--watch` of commands that show objects.
 
 use clap::Args;
 
@@ -24,6 +24,9 @@ impl CliCommand {
             Self::List(list) => list.watch,
             Self::Get(get) => get.watch,
             Self::Map(MapCommand::List(list)) => list.watch,
+            Self::Map(MapCommand::Dump(dump)) => dump.watch,
+            Self::Explain(explain) => explain.watch,
+            Self::History(history) => history.watch,
             Self::Chain(ChainCommand::List(watch))
             | Self::Image(ImageCommand::List(watch))
             | Self::Stray(StrayCommand::List(watch)) => *watch,
@@ -38,18 +41,21 @@ mod tests {
     use crate::args::definition;
 
     #[test]
-    fn every_list_and_get_can_be_watched() {
+    fn all_commands_that_show_state_can_be_watched() {
         let mut open = vec![definition()];
         while let Some(command) = open.pop() {
             for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
                 let name = sub.get_name();
-                // Entries of maps are watched by `map watch`.
-                let is_shown =
-                    matches!(name, "list" | "get") && command.get_name() != "map" || name == "list";
-                assert!(
-                    !is_shown || sub.get_arguments().any(|arg| arg.get_long() == Some("watch")),
-                    "{name}"
-                );
+                let is_shown = match name {
+                    "get" => command.get_name() != "map",
+                    "list" | "dump" | "explain" | "drops" | "events" | "history" | "radar" => true,
+                    _ => false,
+                };
+                let is_watch = |arg: &clap::Arg| {
+                    arg.get_long_and_visible_aliases().is_some_and(|names| names.contains(&"watch"))
+                        && arg.get_short_and_visible_aliases().is_some_and(|names| names.contains(&'w'))
+                };
+                assert!(!is_shown || sub.get_arguments().any(is_watch), "{name}");
                 open.push(sub.clone());
             }
         }

@@ -99,17 +99,25 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
     })
 }
 
-/// Returns one of several answers: a terminal's table replaces the previous one; JSON is a line, YAML a document.
+/// Returns one of several answers.
 pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
-    Ok(match global.output {
-        OutputForm::Json => json_text::line(answer)? + "\n",
-        OutputForm::Yaml => format!("---\n{}", form(global, answer)?),
-        // Cursor to the top, and clear the screen: the table stays in place.
+    let document = match global.output {
+        OutputForm::Json => json_text::line(answer)?,
+        _ => form(global, answer)?,
+    };
+    Ok(repeated(global.output, document))
+}
+
+/// Returns a document as one of several: a terminal's table replaces the previous one; JSON is a line.
+pub fn repeated(form: OutputForm, document: String) -> String {
+    match form {
+        OutputForm::Json => document.replace('\n', "") + "\n",
+        OutputForm::Yaml => format!("---\n{document}"),
         OutputForm::Table if Screen::of_stdout() != Screen::PLAIN && !screen::is_plain_terminal() => {
-            format!("\x1b[H\x1b[2J{}", form(global, answer)?)
+            format!("\x1b[H\x1b[2J{document}")
         }
-        OutputForm::Table => form(global, answer)?,
-    })
+        OutputForm::Table => document,
+    }
 }
 
 /// Writes text to standard output. A closed pipe, as with `head`, is no failure.

@@ -392,3 +392,24 @@ fn watched_list_is_shown_again_when_it_changes() {
     watching.kill().unwrap();
     let _killed = watching.wait().unwrap();
 }
+
+#[test]
+fn watched_dump_is_shown_again_when_an_entry_changes() {
+    let daemon = Daemon::start();
+    let line = format!("load file {} --programs xdp:use_all -q", compile::object("typed_maps").display());
+    let map = format!("{}:slots", daemon.bpfman(&line).success().trim());
+    let mut command = daemon.cli_command();
+    command.args(["map", "dump", &map, "-w", "-o", "json"]).stdout(Stdio::piped());
+    let mut watching = command.spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || -> Value {
+        let line = within("the dump is shown", || lines.next().unwrap().unwrap());
+        serde_json::from_str::<Value>(&line).unwrap()["entries"][0]["value"].take()
+    };
+    let before = next();
+    daemon.bpfman(&format!("map set {map} 0 7")).success();
+    let after = next();
+    assert!(before != after && after.to_string().contains('7'), "{before} {after}");
+    watching.kill().unwrap();
+    let _killed = watching.wait().unwrap();
+}

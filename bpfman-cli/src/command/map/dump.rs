@@ -8,7 +8,7 @@ use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show::entry::ShownEntry;
 use crate::show::entry_stream::EntryStream;
-use crate::show::write_while_read;
+use crate::show::{repeated, watched, write_while_read};
 
 pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
     let mut services = super::super::connect(global).await?;
@@ -19,7 +19,15 @@ pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
     let mut pages = services.map_entries.dump_map(request).await?.into_inner();
     let per_cpu = command.per_cpu && global.output == OutputForm::Table;
     let mut stream = EntryStream::new(global.output, per_cpu);
-    if !write_while_read(stream.begin(&map.map, &map.description)?.as_bytes())? {
+    let mut whole = String::new();
+    let mut write = |text: &str| {
+        if watched::is_on() {
+            whole.push_str(text);
+            return Ok(true);
+        }
+        write_while_read(text.as_bytes())
+    };
+    if !write(&stream.begin(&map.map, &map.description)?)? {
         return Ok(());
     }
     let value = map.types.value_bytes(map.map.value_size, map.description.cpus);
@@ -37,12 +45,15 @@ pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
             text.push_str(&stream.end(cut_short)?);
         }
         // The next page is requested only after this one is written, so that nothing accumulates.
-        if !write_while_read(text.as_bytes())? || page.last {
+        if !write(&text)? || page.last {
             break;
         }
         text.clear();
     }
-    if cut_short {
+    if watched::is_on() && watched::is_new_answer(&whole) {
+        write_while_read(repeated(global.output, whole).as_bytes())?;
+    }
+    if cut_short && watched::is_new_warning("cut short") {
         eprint!(
             "warning: the map changed while it was read, and the kernel would have begun again: entries may be missing\n\
              hint: read it again, or `bpfman map get {} KEY` for single ones\n",
