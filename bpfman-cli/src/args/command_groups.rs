@@ -23,7 +23,7 @@ const MAX_ABOUT: usize = 80;
 const EXAMPLES: &str = "\
 Examples:
   bpfman run ./filter.o --attach xdp:eth0      Try a program until Ctrl-C
-  bpfman load image -i quay.io/bpfman-bytecode/xdp_pass:latest --programs xdp:pass
+  bpfman load image quay.io/bpfman-bytecode/xdp_pass:latest --programs xdp:pass
   bpfman attach PROGRAM_ID xdp:eth0            Attach what is loaded
   bpfman list links                            Show what is attached";
 

@@ -1,6 +1,8 @@
-//! Help of commands, with the global options on one line: most commands have fewer options of their own.
+//! Help of commands, with examples, and with the global options on one line: most commands have fewer of their own.
 
 use clap::Command;
+
+use super::examples;
 
 pub const HEADING: &str = "Global options";
 const LINE: &str = "\
@@ -10,14 +12,16 @@ Global options: -o table|json|yaml, -q, --socket-path PATH, --progress auto|alwa
 pub fn shortened(mut command: Command) -> Command {
     // Copies the global options into the subcommands.
     command.build();
-    command.mut_subcommands(shorten)
+    command.mut_subcommands(|command| shorten(command, ""))
 }
 
-fn shorten(command: Command) -> Command {
+fn shorten(command: Command, group: &str) -> Command {
+    let path = format!("{group} {}", command.get_name()).trim_start().to_owned();
     let is_global = |heading: Option<&str>| heading == Some(HEADING);
     let command =
         command.mut_args(|arg| if is_global(arg.get_help_heading()) { arg.hide(true) } else { arg });
-    command.after_help(LINE).mut_subcommands(shorten)
+    let text = examples::of(&path) + LINE;
+    command.after_help(text).mut_subcommands(|command| shorten(command, &path))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod detach;
 pub mod drops;
 pub mod entry_filters;
 pub mod events;
+mod examples;
 pub mod features;
 mod global_line;
 pub mod history;
@@ -140,7 +141,7 @@ pub enum CliCommand {
     RunAs(run_as::RunAs),
     /// Detach programs everywhere and unload them.
     Unload(unload::Unload),
-    /// Attach a loaded program.
+    /// Attach a loaded program: to a hook such as xdp:eth0, as in `bpfman run`, or by a command with its flags.
     Attach(attach::Attach),
     /// Remove attachments.
     Detach(detach::Detach),

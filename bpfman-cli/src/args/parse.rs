@@ -43,8 +43,7 @@ pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let text = hook.to_string_lossy();
     let refused = |why: String| {
         let definition = definition();
-        let attach = definition.find_subcommand("attach").unwrap_or(&definition).clone();
-        let mut attach = attach.override_usage("bpfman attach [OPTIONS] <ID|NAME> <HOOK|COMMAND>");
+        let mut attach = definition.find_subcommand("attach").unwrap_or(&definition).clone();
         attach.error(ErrorKind::InvalidValue, format!("invalid value '{text}' for '<HOOK>': {why}"))
     };
     let parsed = point(&text).map_err(|error| refused(error.why))?;

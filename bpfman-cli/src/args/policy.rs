@@ -12,15 +12,8 @@ pub enum PolicyCommand {
     /// Show the rules and grants in force. No daemon is needed.
     Show,
     /// Allow images or a user: show the lines, ask, and write them to the policy. For root; no daemon is needed.
-    #[command(after_help = ALLOW_EXAMPLES)]
     Allow(Box<AllowPolicy>),
 }
-
-const ALLOW_EXAMPLES: &str = "Examples:
-  bpfman policy allow 'quay.io/bpfman-bytecode/*' --unsigned
-  bpfman policy allow registry.example.com/network/firewall --key team.pub
-  bpfman policy allow 'ghcr.io/example/*' --identity https://github.com/login/oauth ann@example.com
-  bpfman policy allow ann load,attach --types xdp --hooks 'xdp:eth*'";
 
 /// `bpfman policy check`.
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ use super::value::KeyValue;
 
 /// `bpfman attach PROGRAM_ID …`.
 #[derive(Args, Debug)]
+#[command(override_usage = "bpfman attach [OPTIONS] <ID|NAME> <HOOK|COMMAND>")]
 pub struct Attach {
     /// Kernel id of the program, or its name if one program has it.
     #[arg(value_name = "ID|NAME")]
