@@ -7,7 +7,7 @@ use bpfman_proto::ext::v1 as ext;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
-use super::object_name::ObjectName;
+use super::object_name::{ObjectName, link_id};
 use super::place::OrderFlags;
 use super::source_name::ObjectPath;
 use super::value::{GlobalValue, KeyValue, MapSize};
@@ -27,6 +27,7 @@ pub enum UpdateCommand {
     ["priority", "proceed_on", "before", "after", "role", "no_order", "position", "isolated", "shadow"]))]
 pub struct UpdateLink {
     /// Id of the link.
+    #[arg(value_parser = link_id)]
     pub link_id: u32,
     /// New priority: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]

@@ -2,12 +2,14 @@
 
 use clap::{Args, Subcommand};
 
+use super::object_name::{link_id, match_id};
+
 /// `bpfman detach`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Detach {
     /// Ids of the links. The command tries all of them, in this order.
-    #[arg(required = true, value_name = "LINK_ID")]
+    #[arg(required = true, value_name = "LINK_ID", value_parser = link_id)]
     pub link_ids: Vec<u32>,
     /// Ignore links that do not exist.
     #[arg(long)]
@@ -23,7 +25,7 @@ pub enum DetachWhat {
     /// Remove attachments by interface selector, and the links that they created.
     Match {
         /// Ids of the attachments, as `list matches` shows them. The command tries all of them, in this order.
-        #[arg(required = true, value_name = "MATCH_ID")]
+        #[arg(required = true, value_name = "MATCH_ID", value_parser = match_id)]
         match_ids: Vec<u32>,
         /// Ignore attachments that do not exist.
         #[arg(long)]

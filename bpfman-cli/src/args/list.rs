@@ -3,7 +3,7 @@
 use bpfman_model::ProgramType;
 use clap::{Args, Subcommand};
 
-use super::object_name::ObjectName;
+use super::object_name::{ObjectName, link_id};
 use super::selector::LabelSelector;
 use super::value::KeyValue;
 use super::watch::WatchFlag;
@@ -118,6 +118,7 @@ pub enum GetCommand {
     /// Show one link.
     Link {
         /// Id of the link.
+        #[arg(value_parser = link_id)]
         link_id: u32,
     },
     /// Show one session of `run-as`.
@@ -132,6 +133,7 @@ pub enum GetCommand {
 #[derive(Args, Debug)]
 pub struct Iterate {
     /// Link of an iterator, as `attach … iter` prints it.
+    #[arg(value_parser = link_id)]
     pub link_id: u32,
 }
 

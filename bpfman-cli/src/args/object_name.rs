@@ -3,6 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::value_error::ValueError;
+
+/// Parses the id of a link.
+pub fn link_id(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::NotId(text.to_owned(), "link", "links"))
+}
+
+/// Parses the id of an attachment by interface selector.
+pub fn match_id(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::NotId(text.to_owned(), "match", "matches"))
+}
+
 /// Program or link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectName {
@@ -44,7 +56,10 @@ impl fmt::Display for ObjectName {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::Cli;
 
     #[test]
     fn text_is_an_id_or_a_name() {
@@ -53,5 +68,16 @@ mod tests {
         for text in ["", "0", "-8", "7,8", "7x", "4294967296", "a b", "xdp:pass"] {
             assert!(text.parse::<ObjectName>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn word_instead_of_a_link_id_is_answered_with_the_list() {
+        for line in ["detach xdp", "get link xdp", "iter xdp", "update link xdp -p 1"] {
+            let line = format!("bpfman {line}");
+            let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string();
+            assert!(error.contains("\"xdp\" is no link id: `bpfman list links` shows them"), "{error}");
+        }
+        let error = Cli::try_parse_from(["bpfman", "detach", "match", "x"]).unwrap_err().to_string();
+        assert!(error.contains("`bpfman list matches` shows them"), "{error}");
     }
 }

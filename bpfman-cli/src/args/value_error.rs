@@ -35,6 +35,9 @@ pub enum ValueError {
     /// Kernel link by neither an id nor a pin.
     #[error("{0:?} is neither a link id nor the path of a pin: write a number, or a path with a slash")]
     NotLink(String),
+    /// Text that is no id: the kind of the object, and the list that has the ids.
+    #[error("{0:?} is no {1} id: `bpfman list {2}` shows them")]
+    NotId(String, &'static str, &'static str),
     /// Text that is no map.
     #[error("{0:?} is no map: write a map's id (`bpfman map list` shows them), or PROGRAM:NAME")]
     NotMap(String),
