@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bpfman_profile::Format;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Applications of eBPF programs, over all nodes of a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-bpfman", version, arg_required_else_help = true)]
+#[command(name = "kubectl-bpfman", bin_name = "kubectl bpfman", version)]
 pub struct ClientArguments {
     /// Path of the kubeconfig; otherwise that of KUBECONFIG, or `~/.kube/config`.
     #[arg(long, global = true, value_name = "FILE")]
@@ -28,6 +28,20 @@ pub struct ClientArguments {
     /// Command.
     #[command(subcommand)]
     pub command: ClientCommand,
+}
+
+/// Returns the definition of the command line, with examples in the help of each command.
+#[must_use]
+pub fn definition() -> clap::Command {
+    ClientArguments::command().mut_subcommands(|command| {
+        let lines = include_str!("examples.txt").lines().skip_while(|line| *line != command.get_name());
+        let lines: Vec<&str> = lines.skip(1).take_while(|line| line.starts_with(' ')).collect();
+        if lines.is_empty() {
+            command
+        } else {
+            command.after_help(format!("Examples:\n{}", lines.join("\n")))
+        }
+    })
 }
 
 /// Command.
@@ -92,7 +106,14 @@ pub struct StatusOptions {
     #[arg(long, requires = "application")]
     pub all: bool,
     /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for a user (21).
-    #[arg(short = 'f', long, requires = "application", conflicts_with = "all")]
+    #[arg(
+        short = 'f',
+        long,
+        visible_short_alias = 'w',
+        visible_alias = "watch",
+        requires = "application",
+        conflicts_with = "all"
+    )]
     pub follow: bool,
     /// With --follow: seconds after which it ends anyway (20).
     #[arg(long, requires = "follow", value_parser = clap::value_parser!(u64).range(1..=604_800))]
@@ -232,4 +253,30 @@ pub struct RehearseOptions {
     /// Timeout and output format.
     #[command(flatten)]
     pub trial: TrialOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_examples_that_are_accepted() {
+        definition().debug_assert();
+        for command in definition().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.clone().render_help().to_string();
+            let (_, examples) = help.split_once("Examples:\n").unwrap();
+            assert!((2..=3).contains(&examples.lines().count()), "{help}");
+            for line in examples.lines() {
+                let words = line.split_whitespace().skip(2).take_while(|word| !matches!(*word, ">" | "|"));
+                let words: Vec<&str> = ["kubectl-bpfman"].into_iter().chain(words).collect();
+                assert_eq!(words[1], command.get_name(), "{line}");
+                if let Err(error) = ClientArguments::try_parse_from(words) {
+                    panic!("{line}: {error}");
+                }
+            }
+        }
+        assert!(ClientArguments::try_parse_from(["kubectl-bpfman", "status", "filter", "-w"]).is_ok());
+    }
 }

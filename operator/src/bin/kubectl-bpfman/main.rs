@@ -5,11 +5,17 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use bpfman_operator::client::{ClientError, arguments::ClientArguments, run};
-use clap::Parser;
+use bpfman_operator::client::arguments::{ClientArguments, definition};
+use bpfman_operator::client::{ClientError, run};
+use clap::FromArgMatches as _;
 
 fn main() -> ExitCode {
-    let arguments = ClientArguments::parse();
+    let mut words: Vec<_> = std::env::args_os().collect();
+    if words.len() < 2 {
+        words.push("-h".into());
+    }
+    let matches = definition().get_matches_from(words);
+    let arguments = ClientArguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&ClientError::Output(error.to_string())),
