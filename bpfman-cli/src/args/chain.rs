@@ -148,7 +148,6 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// Returns whether the switch is on.
     #[must_use]
     pub const fn is_on(self) -> bool {
         matches!(self, Self::On)

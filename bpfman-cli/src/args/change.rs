@@ -91,7 +91,6 @@ pub enum ReplaceBy {
 }
 
 impl ReplaceBy {
-    /// Returns the options of the replacement.
     #[must_use]
     pub const fn how(&self) -> &ReplaceHow {
         let (Self::File { how, .. } | Self::Image { how, .. }) = self;

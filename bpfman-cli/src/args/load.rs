@@ -81,7 +81,6 @@ pub enum OverCpu {
 }
 
 impl OverCpu {
-    /// Returns the name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

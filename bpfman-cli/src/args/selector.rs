@@ -19,7 +19,6 @@ enum Requirement {
 }
 
 impl LabelSelector {
-    /// Returns whether all requirements match.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let has =

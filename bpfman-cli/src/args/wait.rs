@@ -47,7 +47,6 @@ pub enum WaitCondition {
 }
 
 impl WaitKind {
-    /// Returns the name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +57,6 @@ impl WaitKind {
 }
 
 impl WaitCondition {
-    /// Returns the name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

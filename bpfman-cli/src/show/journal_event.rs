@@ -55,7 +55,6 @@ impl JournalEventJson {
     }
 }
 
-/// Returns the header of the table.
 pub fn header() -> String {
     columns("Number", "Time", "Who", "Call", "Result", "About")
 }

@@ -15,7 +15,6 @@ pub enum RemovalSubject {
 }
 
 impl RemovalSubject {
-    /// Returns the singular for messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,7 +34,6 @@ impl RemovalSubject {
         }
     }
 
-    /// Returns the participle for messages.
     #[must_use]
     pub const fn done(self) -> &'static str {
         match self {

@@ -97,7 +97,6 @@ pub enum EventLine {
 }
 
 impl RunEvent {
-    /// Returns the event as one text line.
     #[must_use]
     pub fn line(&self) -> EventLine {
         let set = |name: String, value: &Option<TypedValue>, step: &Option<TypedValue>| match value {

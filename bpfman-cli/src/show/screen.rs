@@ -59,7 +59,6 @@ pub fn is_plain_terminal() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
-/// Returns a table cell in one line.
 #[must_use]
 pub fn cell(text: &str) -> String {
     one_line(text).into_owned()

@@ -57,7 +57,6 @@ pub struct GridSort {
 }
 
 impl GridSort {
-    /// Returns the default sorting of a view.
     #[must_use]
     pub const fn first_of(view: TopView) -> Self {
         let column = match view {

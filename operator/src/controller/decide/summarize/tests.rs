@@ -110,7 +110,7 @@ fn a_wave_that_soaks_may_still_go_back() {
 }
 
 #[test]
-fn nodes_with_the_revision_before_its_digest_was_pinned_are_up_to_date() {
+fn nodes_with_the_revision_of_an_unpinned_tag_are_up_to_date() {
     let (mut memory, digest) = (cluster(), format!("sha256:{}", "0123456789ab".repeat(5)));
     let plain = revision::name("a", "uid", &json!({}));
     let rollout = RolloutStatus {
