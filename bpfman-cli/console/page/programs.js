@@ -10,7 +10,6 @@ export async function show(root, [id], page) {
   await (id ? one(root, id, page) : all(root, page));
 }
 
-const full = (program) => program.bytecode?.image_digest ?? program.bytecode?.sha256;
 const image = (program) => program.bytecode?.image_url ?? program.bytecode?.path ?? "";
 
 async function all(root, page) {
@@ -33,12 +32,9 @@ async function all(root, page) {
       { title: "Owner", value: (row) => row.owner ?? (row.managed ? "" : "another tool") },
       { title: "Application", value: (row) => row.application },
       { title: "From", value: image, long: true },
-      { title: "Digest", value: (row) => digest(full(row)), copy: full },
-      { title: "Verified by", value: (row) => row.bytecode?.verified_by, text: (row) => short(row.bytecode?.verified_by), long: true },
       { title: "Runs", number: true, value: runs, text: (row) => count(runs(row)) },
       { title: "Runs/s", number: true, value: perSecond, text: (row) => rate(perSecond(row)) },
       { title: "Time a run", number: true, value: each, text: (row) => nanoseconds(each(row)) },
-      { title: "Memory", number: true, value: (row) => row.kernel?.memory_bytes, text: (row) => bytes(row.kernel?.memory_bytes) },
     ],
   });
   const others = el("input", { type: "checkbox", id: "others" });
