@@ -736,7 +736,7 @@ static enum answer send_by_ring(unsigned i)
 	__atomic_store_n(ring.tail, *ring.tail + 1, __ATOMIC_RELEASE);
 	if (syscall(SYS_io_uring_enter, ring.number, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
 		return report("io_uring_enter: %s", strerror(errno)) ? RIGHT : WRONG;
-	// The ring has two places for results.
+	// The ring has two slots for results.
 	result = ring.results[*ring.head & 1].res;
 	__atomic_store_n(ring.head, *ring.head + 1, __ATOMIC_RELEASE);
 	return result < 0 || received(route, answer, sizeof answer) ? REFUSED : WRONG;

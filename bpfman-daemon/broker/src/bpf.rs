@@ -16,7 +16,7 @@ use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
 
 use crate::bpf_call::BpfCall;
 use crate::broad_effect::{BroadEffect, broad_effects};
-use crate::decide::{self, NamedThings, RawObject};
+use crate::decide::{self, GrantedObjects, NamedThings, RawObject};
 use crate::ids::exists;
 use crate::instructions::LoadInstructions;
 use crate::lasting::LastingAttachment;
@@ -54,10 +54,7 @@ impl SessionCalls {
             _ => None,
         };
         let (stands_in, objects) = self.permit_call(&call, program, text.as_ref())?;
-        let mut about = decide::described(&objects);
-        if let Some(text) = text.as_ref().filter(|_| !about.is_empty()) {
-            about = format!("{about} \"{}\"", text.name());
-        }
+        let about = GrantedObjects { objects, program: text.as_ref().map(LoadInstructions::name) };
         let lasting = matches!(number, command::PROG_ATTACH | command::PROG_DETACH)
             .then(|| LastingAttachment::of(&call))
             .flatten();

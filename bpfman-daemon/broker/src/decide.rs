@@ -1,6 +1,7 @@
 //! Decisions about calls: finds the objects that a call names, which a grant has to cover.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -51,10 +52,19 @@ impl RawObject {
     }
 }
 
-/// Returns the objects of a call as the history shows them.
-pub fn described(objects: &[RawObject]) -> String {
-    let named = objects.iter().filter_map(|object| object.in_grants(None));
-    named.map(|object| object.to_string()).collect::<Vec<_>>().join(", ")
+/// Objects of a granted call, and the name of the program that it loads, as the history shows them.
+#[derive(Default)]
+pub struct GrantedObjects {
+    pub objects: Vec<RawObject>,
+    pub program: Option<String>,
+}
+
+impl fmt::Display for GrantedObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.objects.iter().filter_map(|object| object.in_grants(None));
+        f.write_str(&named.map(|object| object.to_string()).collect::<Vec<_>>().join(", "))?;
+        self.program.iter().try_for_each(|name| write!(f, " \"{name}\""))
+    }
 }
 
 /// Returns the grants that decide about a session.

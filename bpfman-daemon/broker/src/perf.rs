@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use bpfmand_calls::{Errno, PerfCall, PerfProbe};
 use bpfmand_kernel::linux::brokered;
 
-use crate::decide::{self, RawObject};
+use crate::decide::{self, GrantedObjects, RawObject};
 use crate::event_source::{self, EventSource};
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 
@@ -47,6 +47,6 @@ impl SessionCalls {
         let objects: Vec<_> = object.into_iter().chain(side).collect();
         self.permit(&objects)?;
         let opened = brokered::open_perf_event(attribute, event, descriptors, &self.probes)?;
-        Ok(Given { about: decide::described(&objects), ..Given::object(opened) })
+        Ok(Given { about: GrantedObjects { objects, program: None }, ..Given::object(opened) })
     }
 }

@@ -14,7 +14,7 @@ use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journ
 use bpfmand_kernel::linux::brokered::{self, ProbeEvents};
 
 use crate::bpf_call::BpfCall;
-use crate::decide::{self, RawObject};
+use crate::decide::{self, GrantedObjects, RawObject};
 use crate::instructions::LoadInstructions;
 use crate::route::RouteMessage;
 use crate::session::BrokeredSession;
@@ -67,6 +67,7 @@ impl From<io::Error> for SessionRefusal {
 /// A journal entry about a call, with the reason if the call was not made.
 struct CallEntry {
     what: String,
+    about: GrantedObjects,
     denied: Option<String>,
 }
 
@@ -75,17 +76,16 @@ pub struct Given {
     pub answer: CallAnswer,
     pub buffers: Vec<Vec<u8>>,
     pub descriptor: Option<OwnedFd>,
-    /// Objects that a grant covers, for the journal.
-    pub about: String,
+    pub about: GrantedObjects,
 }
 
 impl Given {
-    pub const fn number(value: i64) -> Self {
+    pub fn number(value: i64) -> Self {
         Self {
             answer: CallAnswer::number(value),
             buffers: Vec::new(),
             descriptor: None,
-            about: String::new(),
+            about: GrantedObjects::default(),
         }
     }
 
@@ -116,7 +116,8 @@ impl SessionCalls {
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             let sent = channel.send(&answer, &buffers, &descriptors);
             // Written after the answer, for which the caller waits; also if the receiver is gone.
-            if let Some(CallEntry { what, denied }) = entry {
+            if let Some(CallEntry { what, about, denied }) = entry {
+                let what = if about.objects.is_empty() { what } else { format!("{what} ({about})") };
                 record(&self.journal, &self.session, what, denied.as_deref());
             }
             match sent {
@@ -160,16 +161,14 @@ impl SessionCalls {
         let made = self.make(message);
         self.session.count_call(made.as_ref().is_err_and(|refusal| refusal.reason.is_some()));
         match made {
-            Ok(given) => {
-                let what = match given.about.as_str() {
-                    "" => is_recorded.then_some(what),
-                    about => Some(format!("{what} ({about})")),
-                };
-                let entry = what.filter(|_| given.answer.result.is_ok());
-                (given, entry.map(|what| CallEntry { what, denied: None }))
+            Ok(mut given) => {
+                let about = std::mem::take(&mut given.about);
+                let is_made = given.answer.result.is_ok() && (is_recorded || !about.objects.is_empty());
+                (given, is_made.then_some(CallEntry { what, about, denied: None }))
             }
             Err(SessionRefusal { error, reason }) => {
-                let entry = reason.is_some().then(|| CallEntry { what, denied: reason.clone() });
+                let about = GrantedObjects::default();
+                let entry = reason.is_some().then(|| CallEntry { what, about, denied: reason.clone() });
                 let answer = CallAnswer { reason, ..CallAnswer::refused(error) };
                 (Given { answer, ..Given::number(0) }, entry)
             }
@@ -205,7 +204,7 @@ impl SessionCalls {
                 let message = buffers.first().ok_or(Errno::INVAL)?;
                 let message = RouteMessage::read(&self.session, message, &descriptors)?;
                 self.permit(&message.objects)?;
-                let about = decide::described(&message.objects);
+                let about = GrantedObjects { objects: message.objects.clone(), program: None };
                 Ok(Given { about, ..Given::number(message.send(&self.session)?) })
             }
         }

@@ -1,6 +1,7 @@
 //! Cgroups and namespaces of a client, which the command of its session joins.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,7 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 4] = [
 pub fn join_client(client: &SessionClient) -> anyhow::Result<()> {
     // Root mounts and writes at paths in the client's mount namespace, which must therefore be the machine's.
     for (name, what) in [("user", "user"), ("pid", "process"), ("mnt", "mount")] {
-        if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
+        if client.identity(&format!("ns/{name}"))? != identity(&format!("/proc/self/ns/{name}"))? {
             bail!(
                 "the client is in a {what} namespace of its own, such as a container's: sessions serve the machine's own"
             );
@@ -49,7 +50,7 @@ pub fn join_client(client: &SessionClient) -> anyhow::Result<()> {
     limits::set(&limits::parse(&client.read("limits")?));
     let mut entered = ThreadNameSpaceType::empty();
     for (name, kind) in NAMESPACES {
-        if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
+        if client.identity(&format!("ns/{name}"))? != identity(&format!("/proc/self/ns/{name}"))? {
             entered |= kind;
         }
     }
@@ -57,7 +58,7 @@ pub fn join_client(client: &SessionClient) -> anyhow::Result<()> {
         move_into_thread_name_spaces(client.process(), entered)
             .context("cannot enter the client's namespaces")?;
     }
-    if client.identity("root/.")? != own("/")? {
+    if client.identity("root/.")? != identity("/")? {
         bail!(
             "the client has another root folder than its mount namespace, as by chroot: sessions serve no such client"
         );
@@ -91,7 +92,8 @@ fn is_filtered(status: &str) -> bool {
     mode.is_some_and(|mode| mode.trim() != "0")
 }
 
-fn own(path: &str) -> anyhow::Result<(u64, u64)> {
+/// Returns device and inode, which tell namespaces and folders apart.
+pub fn identity(path: &str) -> io::Result<(u64, u64)> {
     let found = fs::metadata(path)?;
     Ok((found.dev(), found.ino()))
 }

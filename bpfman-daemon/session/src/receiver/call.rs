@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bpfmand_calls::{Errno, MAX_DESCRIPTORS};
 use bpfmand_notify::{CallerDescriptors, CallerMemory, Listener, Notification, PendingSlot};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use crate::place::identity;
 
 /// Address in the caller's memory. It has no meaning in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,15 +130,10 @@ impl<'a> WaitingCall<'a> {
         self.pass(opened)
     }
 
-    /// Fails if the caller counts processes in a namespace of its own: its numbers name other processes here.
+    /// Fails if the caller counts processes in a namespace of its own. Check afterwards that it still waits.
     pub fn check_process_namespace(&self) -> Result<(), Errno> {
-        let of = |process: &str| {
-            let found = std::fs::metadata(format!("/proc/{process}/ns/pid"))?;
-            Ok::<_, Errno>((found.dev(), found.ino()))
-        };
-        let is_own = of(&self.thread().to_string())? == of("self")?;
-        self.check_waiting()?;
-        if is_own { Ok(()) } else { Err(Errno::INVAL) }
+        let callers = identity(&format!("/proc/{}/ns/pid", self.thread()))?;
+        if callers == identity("/proc/self/ns/pid")? { Ok(()) } else { Err(Errno::INVAL) }
     }
 
     /// Opens the network namespace of the calling thread.

@@ -108,8 +108,8 @@ fn kills_of_receivers_and_daemons_lose_nothing() {
         let mut child = network.near.inside(move || command.spawn().unwrap());
         let shell = line(&mut BufReader::new(child.stdout.take().unwrap()));
         for kill in 0..2 {
+            // All pairs of a receiver, the daemon, and both, at any point of a call.
             std::thread::sleep(Duration::from_millis(3 + (round * 7 + kill * 11) as u64 % 29));
-            // All pairs of: a receiver, the daemon, and both.
             let victim = (round / 3_usize.pow(kill as u32)) % 3;
             if victim > 0 {
                 daemon.daemon.kill();
