@@ -13,7 +13,7 @@ sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman
 build_needs = @! command -v apt-get > /dev/null || packaging/install-deps build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean console-pictures
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix run-as-recipes fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean console-pictures
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -258,6 +258,10 @@ bench-rival: ## measure calls beside another daemon that speaks bpfman.v1, in tu
 	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker
 	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(if $(LOADED),LOADED=$(LOADED)) $(target)/release/bpfman-bench rival "$(or $(RIVAL),$(error RIVAL=SOCKET is missing: the socket of the other daemon))"
+
+run-as-recipes: ## run the recipes of docs/run-as.md as root and by `bpfman run-as`, with their narrow grants, and compare (root)
+	@packaging/install-deps run-as
+	@tests/run-as/recipes
 
 bench-run-as: ## measure calls and starts of commands natively and by `bpfman run-as`, in turns (root; ROUNDS=20)
 	@packaging/install-deps run-as

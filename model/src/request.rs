@@ -87,6 +87,30 @@ pub struct LoadRequest {
     pub tenant: Option<TenantRules>,
 }
 
+impl LoadRequest {
+    /// Creates a load without options. Root is its caller and owner, unless access control sets others.
+    #[must_use]
+    pub fn new(source: BytecodeSource, programs: Vec<ProgramRequest>) -> Self {
+        Self {
+            source,
+            programs,
+            metadata: BTreeMap::new(),
+            global_data: BTreeMap::new(),
+            values: LoadValues::default(),
+            map_owner: None,
+            verifier_log: false,
+            caller_uid: 0,
+            owner: Owner::Root,
+            limits: LoadLimits::default(),
+            cpu: None,
+            measured: false,
+            ttl: None,
+            lease: None,
+            tenant: None,
+        }
+    }
+}
+
 /// Values that a load sets in its object, as written by a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadValues {
@@ -150,6 +174,23 @@ pub struct AttachRequest {
     pub owner: Owner,
     /// Cgroup (version 2) of the caller's tasks; `None` if it is not known.
     pub group: Option<CallerGroup>,
+}
+
+impl AttachRequest {
+    /// Creates an attachment without options. Root is its owner, unless access control sets another.
+    #[must_use]
+    pub fn new(program: ProgramId, point: AttachPoint) -> Self {
+        Self {
+            program,
+            point,
+            order: OrderIntent::default(),
+            sharing: Sharing::default(),
+            metadata: BTreeMap::new(),
+            ttl: None,
+            owner: Owner::Root,
+            group: None,
+        }
+    }
 }
 
 /// Attachment to every matching interface, present and future.

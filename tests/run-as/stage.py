@@ -33,6 +33,12 @@ def enter():
         subprocess.run("mount -t tracefs none /sys/kernel/tracing".split(), check=True)
 
 
+def grant(work, keys=""):
+    """Allows the user everything, or what keys of a grant leave."""
+    (work / "policy.toml").write_text(GRANT + keys + "\n", encoding="utf-8")
+    (work / "policy.toml").chmod(0o600)
+
+
 def begin(words, ready, log):
     """Starts a process, and waits for the file that shows that it is ready."""
     process = subprocess.Popen(words, stderr=log)
@@ -51,8 +57,7 @@ def stage(folder):
     shutil.copytree(folder, work, dirs_exist_ok=True)
     os.environ["PATH"] = f"{work}/bin:{os.environ['PATH']}"
     work.chmod(0o755)
-    (work / "policy.toml").write_text(GRANT, encoding="utf-8")
-    (work / "policy.toml").chmod(0o600)
+    grant(work)
     run, socket = work / "run", work / "socket"
     os.environ["BPFMAN_SOCKET_PATH"] = str(socket)
     flags = ["--allow-private-mounts", "--runtime-dir", run, "--socket-path", socket, "--state-dir", work / "state"]

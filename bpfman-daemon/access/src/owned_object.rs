@@ -26,6 +26,8 @@ pub enum OwnedObject<'a> {
     Freeze(HookKind, &'a Interface),
     /// Programs and links of all owners.
     All,
+    /// Object that a session opens, by its kind and the kernel's id.
+    ByKernelId(&'a str, u32),
     /// Pins and attachments that a session left, by its name.
     LeftBy(&'a str),
 }
@@ -35,9 +37,11 @@ impl OwnedObject<'_> {
     #[must_use]
     pub const fn class(self) -> ObjectClass {
         match self {
-            Self::Program(_) | Self::UnmanagedProgram(_) | Self::All | Self::LeftBy(_) => {
-                ObjectClass::Program
-            }
+            Self::Program(_)
+            | Self::UnmanagedProgram(_)
+            | Self::All
+            | Self::ByKernelId(..)
+            | Self::LeftBy(_) => ObjectClass::Program,
             Self::Link(_) | Self::Matching(_) => ObjectClass::Link,
             Self::MapUser(_) | Self::MapsOf(_) | Self::ReachableFrom(_) => ObjectClass::Map,
             Self::Member(_) | Self::Freeze(..) => ObjectClass::Hook,
@@ -59,6 +63,7 @@ impl fmt::Display for OwnedObject<'_> {
             Self::Member(id) => write!(f, "link {id} at this hook"),
             Self::Freeze(kind, interface) => write!(f, "the freeze of {}", kind.at(interface)),
             Self::All => f.write_str("all programs"),
+            Self::ByKernelId(kind, id) => write!(f, "{kind} {id}"),
             Self::LeftBy(session) => write!(f, "what session {session} left,"),
         }
     }

@@ -1,4 +1,4 @@
-use bpfman_model::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
+use bpfman_model::{AttachRequest, BytecodeSource, LinkId, ProgramId};
 use bpfman_proto::v1::bpfman_server::Bpfman;
 use bpfman_proto::{attach_point, v1};
 use bpfmand_engine::{EngineError, ImageAsk};
@@ -33,17 +33,7 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn attach(&self, request: Request<v1::AttachRequest>) -> Reply<v1::AttachResponse> {
         let request = request.into_inner();
         let (point, metadata) = attach_point::published(request.attach).map_err(status::bad_point)?;
-        let order = OrderIntent::default();
-        let mut request = AttachRequest {
-            ttl: None,
-            program: ProgramId(request.id),
-            point,
-            order,
-            sharing: Sharing::default(),
-            metadata,
-            owner: Owner::default(),
-            group: None,
-        };
+        let mut request = AttachRequest { metadata, ..AttachRequest::new(ProgramId(request.id), point) };
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
         let reader = self.admit_point(&permit, &request.point).await?;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bpfman_model::{
-    BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, HookKind, Interface, LoadLimits,
-    LoadRequest, LoadValues, Owner, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector,
+    BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, HookKind, Interface, LoadRequest,
+    LoadValues, Owner, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector,
 };
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, attach_point, type_of_number, v1};
@@ -20,22 +20,14 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
     take_actual_types(&mut programs, &mut metadata)?;
     check_map_exports(&metadata)?;
     Ok(LoadRequest {
-        source,
-        programs,
         metadata,
         global_data: sorted(request.global_data),
-        values: LoadValues::default(),
         // Old clients send 0 for none; no program has that id.
         map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
         verifier_log,
         caller_uid,
         owner: Owner::of_user(caller_uid),
-        limits: LoadLimits::default(),
-        cpu: None,
-        measured: false,
-        ttl: None,
-        lease: None,
-        tenant: None,
+        ..LoadRequest::new(source, programs)
     })
 }
 

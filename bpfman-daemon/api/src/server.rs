@@ -216,12 +216,6 @@ impl<K: Kernel> Api<K> {
         Self { journal, events, ..self }
     }
 
-    /// Sets the cache of statistics that all readers share.
-    #[must_use]
-    pub fn with_figures(self, figures: Arc<FiguresCache>) -> Self {
-        Self { figures, ..self }
-    }
-
     /// Returns the gate that all changes pass.
     #[must_use]
     pub fn gate(&self) -> &Gate {

@@ -161,7 +161,9 @@ impl SessionCalls {
         };
         let named = NamedThings { attr, texts, program, interface, target };
         let mut objects = decide::objects_of(number, &named);
-        if number == command::PROG_ATTACH && !self.leaves_others(attr, target) {
+        if number == command::PROG_ATTACH && !self.leaves_others(attr, target)
+            || matches!(number, command::LINK_UPDATE | command::LINK_DETACH) && !self.has_link(target)
+        {
             objects.push(RawObject::AnyPlace);
         }
         self.permit_load(&objects, text).map(|()| (false, objects))
@@ -194,6 +196,11 @@ impl SessionCalls {
         let there = target.map(|target| brokered::programs_of(target, attach_type));
         let is_own = |id: &u32| self.session.has(ObjectKind::Program, *id);
         there.is_some_and(|there| there.is_ok_and(|there| there.iter().all(is_own)))
+    }
+
+    fn has_link(&self, link: Option<&OwnedFd>) -> bool {
+        let id = link.and_then(|link| brokered::id_of(ObjectKind::Link, link));
+        id.is_none_or(|id| self.session.has(ObjectKind::Link, id))
     }
 
     /// Returns the program that the call attaches, as its session loaded it, or as the kernel describes it.

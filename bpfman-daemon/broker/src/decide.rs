@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bpfman_model::uapi::{attach_type as at, prog_type};
-use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial};
+use bpfman_model::{Direction, Glob, HookKind, Interface, Owner, ProgramType};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial, OwnedObject};
 use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
@@ -29,9 +29,13 @@ pub enum RawObject {
     AnyPlace,
     /// A position before or after other programs.
     Position,
+    /// An object of another owner, by kind and id.
+    Other(ObjectKind, u32),
 }
 
 static ALL: LazyLock<Option<Glob>> = LazyLock::new(|| Glob::parse("*").ok());
+/// Owner whose objects only a grant over all owners covers.
+static ROOT: Owner = Owner::Root;
 
 impl RawObject {
     /// Returns the object as grants name it. `chosen`: one of the program types for which a number of the kernel stands.
@@ -48,6 +52,9 @@ impl RawObject {
             Self::AnyTarget(kind) => return ALL.as_ref().map(|names| AccessObject::Targets { kind, names }),
             Self::AnyPlace => AccessObject::AnyHook,
             Self::Position => AccessObject::Position,
+            Self::Other(kind, id) => {
+                AccessObject::Owned { thing: OwnedObject::ByKernelId(kind.name(), *id), owner: &ROOT }
+            }
         })
     }
 }

@@ -1,8 +1,9 @@
-//! Objects by id: those of the session, and types of the kernel.
+//! Objects by id: those of the session and types of the kernel, or all where a grant is over all owners.
 
 use bpfmand_calls::{CallAnswer, CallAttr, Errno, ObjectKind};
 use bpfmand_kernel::linux::brokered;
 
+use crate::decide::{self, GrantedObjects, RawObject};
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 
 /// Flags with which a map may be opened: for reading or writing alone.
@@ -15,9 +16,20 @@ impl SessionCalls {
                 && brokered::open_object(kind, id, 0).is_ok_and(|btf| brokered::btf_is_of_kernel(&btf))
     }
 
+    /// Returns whether a grant over all owners lets the session open objects of others.
+    fn sees_all(&self) -> bool {
+        let policy = (self.policy)();
+        // Without such a grant, which few have, skip the decision: its denial takes long to write.
+        policy.grants.iter().any(|grant| grant.over_all)
+            && decide::decide(&self.session, &policy, &[RawObject::Other(ObjectKind::Program, 0)], None)
+                .is_ok()
+    }
+
     pub fn next_id(&self, kind: ObjectKind, mut attr: CallAttr) -> Result<Given, SessionRefusal> {
         let mut after = attr.word(0);
-        let next = if kind == ObjectKind::Btf {
+        let next = if self.sees_all() {
+            brokered::next_id(kind, after)?
+        } else if kind == ObjectKind::Btf {
             loop {
                 after = brokered::next_id(kind, after)?;
                 if self.is_visible(kind, after) {
@@ -32,16 +44,22 @@ impl SessionCalls {
         Ok(Given { answer, buffers: vec![attr.bytes().to_vec()], ..Given::number(0) })
     }
 
-    /// Opens an object of the session, or types of the kernel. Objects of others do not exist here.
+    /// Opens an object of the session, or types of the kernel. Objects of others exist only for a grant over all owners.
     pub fn open_by_id(&self, kind: ObjectKind, attr: &CallAttr) -> Result<Given, SessionRefusal> {
         let (id, flags) = (attr.word(0), attr.word(8));
         if flags & !MAP_FLAGS != 0 || flags != 0 && kind != ObjectKind::Map {
             return Err(Errno::INVAL.into());
         }
-        if !self.is_visible(kind, id) {
+        if self.is_visible(kind, id) {
+            return Ok(Given::object(brokered::open_object(kind, id, flags)?));
+        }
+        if !self.sees_all() {
             return Err(Errno::NOENT.into());
         }
-        Ok(Given::object(brokered::open_object(kind, id, flags)?))
+        let opened = Given::object(brokered::open_object(kind, id, flags)?);
+        // The history has entries of maps, which can be changed by their descriptors, and not of what is only described.
+        let objects = if kind == ObjectKind::Map { vec![RawObject::Other(kind, id)] } else { Vec::new() };
+        Ok(Given { about: GrantedObjects { objects, program: None }, ..opened })
     }
 }
 

@@ -14,7 +14,6 @@ impl Errno {
     pub const AGAIN: Self = Self(11);
     pub const NOENT: Self = Self(2);
     pub const NOMEM: Self = Self(12);
-    pub const FAULT: Self = Self(14);
     pub const NODEV: Self = Self(19);
     pub const INVAL: Self = Self(22);
     pub const TOO_BIG: Self = Self(7);

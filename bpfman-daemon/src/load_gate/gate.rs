@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use bpfman_model::{
-    AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner,
-    ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
+    AttachPoint, AttachRequest, BytecodeSource, LoadRequest, Owner, ProgramId, ProgramRequest, ProgramType,
+    PullPolicy, Selector,
 };
 use bpfmand_api::GateStatus;
 use bpfmand_engine::{Engine, ImageAsk, Images, ProgramDetails, WantedMap};
@@ -192,26 +192,11 @@ impl LoadGate {
         if let Err(why) = &self.fetched {
             bail!("cannot fetch its image: {why}");
         }
+        let url = settings.image.clone();
+        let source = BytecodeSource::Image { url, pull_policy: PullPolicy::IfNotPresent, credentials: None };
         let request = LoadRequest {
-            source: BytecodeSource::Image {
-                url: settings.image.clone(),
-                pull_policy: PullPolicy::IfNotPresent,
-                credentials: None,
-            },
-            programs: PROGRAMS.map(program_request).to_vec(),
             metadata: BTreeMap::from([(LABEL.to_owned(), settings.image.clone())]),
-            global_data: BTreeMap::new(),
-            values: LoadValues::default(),
-            map_owner: None,
-            verifier_log: false,
-            caller_uid: 0,
-            owner: Owner::Root,
-            limits: LoadLimits::default(),
-            cpu: None,
-            measured: false,
-            ttl: None,
-            lease: None,
-            tenant: None,
+            ..LoadRequest::new(source, PROGRAMS.map(program_request).to_vec())
         };
         let loaded = self.engine.load(&request).context("its programs are not loaded")?;
         let programs: Vec<ProgramId> = loaded.programs.iter().map(|program| program.id).collect();
@@ -237,16 +222,7 @@ impl LoadGate {
     }
 
     fn attach(&self, program: ProgramId) -> anyhow::Result<()> {
-        let request = AttachRequest {
-            program,
-            point: AttachPoint::Lsm,
-            order: OrderIntent::default(),
-            sharing: Sharing::default(),
-            metadata: BTreeMap::new(),
-            owner: Owner::Root,
-            group: None,
-            ttl: None,
-        };
+        let request = AttachRequest::new(program, AttachPoint::Lsm);
         self.engine.attach(&request).context("its programs are not attached")?;
         Ok(())
     }

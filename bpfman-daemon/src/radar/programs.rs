@@ -5,9 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use bpfman_model::{
-    AttachRequest, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner, ProgramId, Selector, Sharing,
-};
+use bpfman_model::{AttachRequest, LoadRequest, Owner, ProgramId, Selector};
 use bpfmand_api::RadarSource;
 use bpfmand_engine::{Engine, ManagedProgram, WantedMap};
 use bpfmand_kernel::KernelObjects as _;
@@ -171,22 +169,11 @@ impl RadarLoader {
         map_owner: Option<ProgramId>,
     ) -> anyhow::Result<Vec<ProgramId>> {
         let by = if by_call { BY_CALL } else { "" };
+        let programs = programs.iter().map(RadarProgram::request).collect();
         let request = LoadRequest {
-            source: object.source(),
-            programs: programs.iter().map(RadarProgram::request).collect(),
             metadata: BTreeMap::from([(LABEL.to_owned(), format!("{by}{object}"))]),
-            global_data: BTreeMap::new(),
-            values: LoadValues::default(),
             map_owner,
-            verifier_log: false,
-            caller_uid: 0,
-            owner: Owner::Root,
-            limits: LoadLimits::default(),
-            cpu: None,
-            measured: false,
-            ttl: None,
-            lease: None,
-            tenant: None,
+            ..LoadRequest::new(object.source(), programs)
         };
         let loaded = self.engine.load(&request)?;
         Ok(loaded.programs.iter().map(|program| program.id).collect())
@@ -194,17 +181,7 @@ impl RadarLoader {
 
     fn attach(&self, programs: &[RadarProgram], ids: &[ProgramId]) -> anyhow::Result<()> {
         for (program, id) in programs.iter().zip(ids) {
-            let request = AttachRequest {
-                program: *id,
-                point: program.point(),
-                order: OrderIntent::default(),
-                sharing: Sharing::default(),
-                metadata: BTreeMap::new(),
-                owner: Owner::Root,
-                group: None,
-                ttl: None,
-            };
-            self.engine.attach(&request)?;
+            self.engine.attach(&AttachRequest::new(*id, program.point()))?;
         }
         Ok(())
     }

@@ -20,8 +20,6 @@ pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Docker's uncompressed tar layer.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-/// Docker's gzip-compressed tar layer.
-pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
 /// Object file as a layer, by Inspektor Gadget ("gadget OCI image specification") and bumblebee (its `spec/`).
 pub const OBJECTS: [&str; 2] =

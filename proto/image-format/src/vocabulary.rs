@@ -49,24 +49,6 @@ pub fn program_type_of_section(section: &str) -> Option<&'static str> {
     })
 }
 
-/// Returns v0.6.0's word for a program type.
-#[must_use]
-pub fn program_type_in_v06(word: &str) -> &str {
-    match word {
-        "kprobe" | "kretprobe" | "uprobe" | "uretprobe" => "probe",
-        "fentry" | "fexit" => "tracing",
-        // tcx programs have the kernel's scheduler classifier type, which v0.6.0 called tc.
-        "tcx" => "tc",
-        other => other,
-    }
-}
-
-/// Returns whether `label`, in either vocabulary of tools, may describe a program of type `word`.
-#[must_use]
-pub fn label_may_mean(label: &str, word: &str) -> bool {
-    label == word || label == program_type_in_v06(word)
-}
-
 /// Number of map types with a word; the last one is `arena` (Linux 6.9).
 const MAP_TYPES: u32 = map_type::ARENA + 1;
 
@@ -118,14 +100,6 @@ mod tests {
         for section in [".text", "license", "maps", "cgroup/dev", "cgroup/connect_unix", "xdpx", "tcpx"] {
             assert_eq!(program_type_of_section(section), None, "{section}");
         }
-    }
-
-    #[test]
-    fn labels_of_both_vocabularies_are_understood() {
-        assert!(label_may_mean("probe", "uretprobe"));
-        assert!(label_may_mean("kprobe", "kprobe"));
-        assert!(label_may_mean("tracing", "fexit"));
-        assert!(!label_may_mean("xdp", "tc"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bpfman_model::{AttachPoint, Interface, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, AttachRequest, Interface, ProceedOn, VerdictFamily};
 use bpfmand_frames::WorkerLink;
 use bpfmand_reader::{ReaderClient, StartReader, serve};
 
@@ -45,7 +45,7 @@ pub fn run(bytes: &[u8]) {
             priority,
             proceed_on: ProceedOn::default_for(VerdictFamily::Xdp),
         };
-        let _refused = engine.attach(&world::attach_request(program.id, point));
+        let _refused = engine.attach(&AttachRequest::new(program.id, point));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_model::{AttachPoint, Interface, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, AttachRequest, Interface, ProceedOn, VerdictFamily};
 use bpfmand_store::{Batch, Table};
 
 use crate::world::{self, World};
@@ -48,7 +48,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         priority: 50,
         proceed_on: ProceedOn::default_for(VerdictFamily::Xdp),
     };
-    engine.attach(&world::attach_request(loaded.programs[0].id, point)).expect("the interface is there");
+    engine.attach(&AttachRequest::new(loaded.programs[0].id, point)).expect("the interface is there");
     engine.close().expect("the folder is there");
     drop(engine);
     let store = world.store();

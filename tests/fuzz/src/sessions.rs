@@ -3,7 +3,7 @@
 use bpfmand_calls::{
     CallAttr, CallRequest, CodeReference, FieldKind, Head, MAX_BUFFER, layout, references, route_requests,
 };
-use bpfmand_kernel::linux::fuzzing::session_call;
+use bpfmand_kernel::linux::fuzzing::{session_call, session_event};
 
 /// Reads input as a type that its first byte selects. Panics if a descriptor or pointer that is filled in is
 /// outside of the bytes, if a buffer is too long, or if receiver and daemon find different fields.
@@ -49,8 +49,11 @@ fn request(bytes: &[u8]) {
         buffers.push(buffer.to_vec());
         rest = others;
     }
-    if let (CallRequest::Bpf { command, fields, .. }, Some(attr)) = (request, buffers.first()) {
-        session_call(command, attr, &fields, &buffers);
+    let Some(attr) = buffers.first() else { return };
+    match request {
+        CallRequest::Bpf { command, fields, .. } => session_call(command, attr, &fields, &buffers),
+        CallRequest::PerfEvent(event) => session_event(attr, &event),
+        _ => {}
     }
 }
 
@@ -97,6 +100,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let head = br#"{"head":{"Bpf":{"command":0,"fields":[{"Descriptor":0}],"netns":null}},"buffers":[24]}"#;
     let mut attr = vec![0; 24];
     attr[0] = 12;
+    seeds.push([&[4][..], &(head.len() as u16).to_le_bytes(), head, &attr].concat());
+    // A probe by name, with an address where the daemon's own goes.
+    let head = br#"{"head":{"PerfEvent":{"process":{"One":7},"cpu":-1,"flags":0,"group":0,"probe":{"Function":"f"}}},"buffers":[136]}"#;
+    let mut attr = vec![0; 136];
+    (attr[0], attr[4], attr[56]) = (8, 136, 255);
     seeds.push([&[4][..], &(head.len() as u16).to_le_bytes(), head, &attr].concat());
     seeds
 }

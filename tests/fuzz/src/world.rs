@@ -4,9 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfman_model::{
-    AttachPoint, AttachRequest, BytecodeSource, LoadRequest, NetnsId, ProgramId, ProgramRequest, ProgramType,
-};
+use bpfman_model::{BytecodeSource, LoadRequest, NetnsId, ProgramRequest, ProgramType};
 use bpfmand_engine::{Engine, EngineError, EngineOptions, ReadObjects, SCHEMA};
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
 use bpfmand_store::{Store, StoreOptions};
@@ -66,38 +64,6 @@ pub fn folder() -> TempDir {
 }
 
 pub fn load_request() -> LoadRequest {
-    LoadRequest {
-        source: BytecodeSource::File(object()),
-        programs: vec![ProgramRequest {
-            name: PROGRAM.to_owned(),
-            program_type: ProgramType::Xdp,
-            target: None,
-        }],
-        metadata: Default::default(),
-        values: Default::default(),
-        global_data: Default::default(),
-        map_owner: None,
-        verifier_log: false,
-        caller_uid: 0,
-        limits: Default::default(),
-        cpu: None,
-        measured: false,
-        ttl: None,
-        lease: None,
-        tenant: None,
-        owner: Default::default(),
-    }
-}
-
-pub fn attach_request(program: ProgramId, point: AttachPoint) -> AttachRequest {
-    AttachRequest {
-        program,
-        point,
-        order: Default::default(),
-        sharing: Default::default(),
-        metadata: Default::default(),
-        owner: Default::default(),
-        group: None,
-        ttl: None,
-    }
+    let program = ProgramRequest { name: PROGRAM.to_owned(), program_type: ProgramType::Xdp, target: None };
+    LoadRequest::new(BytecodeSource::File(object()), vec![program])
 }

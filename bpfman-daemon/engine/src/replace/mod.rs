@@ -307,21 +307,13 @@ fn load_of_one(
     (caller_uid, limits): (u32, LoadLimits),
 ) -> LoadRequest {
     LoadRequest {
-        source: source.clone(),
-        programs: vec![request],
         metadata: program.metadata.clone(),
         global_data: global_data.clone(),
-        values: LoadValues::default(),
-        map_owner: None,
-        verifier_log: false,
         caller_uid,
         owner: program.owner(),
         limits,
-        cpu: None,
-        measured: false,
-        ttl: None,
-        lease: None,
         tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
+        ..LoadRequest::new(source.clone(), vec![request])
     }
 }
 

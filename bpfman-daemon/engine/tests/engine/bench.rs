@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_model::{
-    AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
-    LoadValues, NetnsId, OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector,
-    VerdictFamily,
+    AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest, NetnsId,
+    ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
 };
 use bpfmand_engine::{
     ChainDetails, Engine, EngineError, EngineOptions, LinkDetails, LoadOutcome, RecoveryReport, SCHEMA,
@@ -129,30 +128,12 @@ impl<K: Kernel> Bench<K> {
     }
 
     pub fn request(&self, file: &'static str, programs: &[&str]) -> LoadRequest {
-        LoadRequest {
-            source: BytecodeSource::File(self.file(file)),
-            programs: programs
-                .iter()
-                .map(|name| ProgramRequest {
-                    name: (*name).to_owned(),
-                    program_type: type_of(name),
-                    target: None,
-                })
-                .collect(),
-            metadata: BTreeMap::new(),
-            global_data: BTreeMap::new(),
-            values: LoadValues::default(),
-            map_owner: None,
-            verifier_log: false,
-            caller_uid: 0,
-            limits: Default::default(),
-            tenant: None,
-            cpu: None,
-            measured: false,
-            ttl: None,
-            lease: None,
-            owner: Default::default(),
-        }
+        let program = |name: &&str| ProgramRequest {
+            name: (*name).to_owned(),
+            program_type: type_of(name),
+            target: None,
+        };
+        LoadRequest::new(BytecodeSource::File(self.file(file)), programs.iter().map(program).collect())
     }
 }
 
@@ -259,16 +240,7 @@ impl<K: Kernel> Ask for Engine<K> {
     }
 
     fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError> {
-        self.attach(&AttachRequest {
-            ttl: None,
-            program,
-            point,
-            order: OrderIntent::default(),
-            sharing: Default::default(),
-            metadata: BTreeMap::new(),
-            owner: Default::default(),
-            group: None,
-        })
+        self.attach(&AttachRequest::new(program, point))
     }
 
     fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bpfman_model::{
-    CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, Owner, ProgramId,
-    ProgramUid,
+    CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, ProgramId, ProgramUid,
 };
 use bpfmand_engine::{CpuOutcome, Engine, OverLimit, excesses};
 use bpfmand_kernel::prelude::*;
@@ -91,16 +90,7 @@ fn selector_does_not_attach_again_after_detach_for_cost() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
-    let attach = bpfman_model::AttachRequest {
-        program: hot,
-        point: bench.xdp(10),
-        order: Default::default(),
-        sharing: Default::default(),
-        metadata: Default::default(),
-        ttl: None,
-        owner: Owner::Root,
-        group: None,
-    };
+    let attach = bpfman_model::AttachRequest::new(hot, bench.xdp(10));
     let interfaces = InterfaceMatch::parse(["left"], [], [], [bench.netns.as_path()]).unwrap();
     engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     assert!(!links(&engine, hot).is_empty());

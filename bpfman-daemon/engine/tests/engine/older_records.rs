@@ -17,14 +17,8 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let attach = |program, priority| {
         let sharing = Sharing { isolated: true, ..Sharing::default() };
         let request = bpfman_model::AttachRequest {
-            ttl: None,
-            program,
-            point: bench.xdp(priority),
-            order: OrderIntent::default(),
             sharing,
-            metadata: Default::default(),
-            owner: Default::default(),
-            group: None,
+            ..bpfman_model::AttachRequest::new(program, bench.xdp(priority))
         };
         engine.attach(&request).unwrap().record.id
     };

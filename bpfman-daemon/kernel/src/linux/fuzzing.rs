@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use bpfman_model::{GroupPath, PodsRoot};
-use bpfmand_calls::{CallAttr, FieldValue, layout};
+use bpfmand_calls::{CallAttr, FieldValue, PerfCall, layout};
 use bpfmand_rejection::Rejection;
 use rustix::fs::MemfdFlags;
 
+use super::brokered::ProbeEvents;
 use super::brokered::filled::{Filled, Passed};
+use super::brokered::perf::FilledEvent;
 use super::symbols::TargetFile;
 use super::{
     addresses, elf_notes, elf_symbols, filters, hierarchies, interfaces, libraries, mapped, mount_table,
@@ -50,6 +52,15 @@ pub fn session_call(command: u32, attr: &[u8], values: &[FieldValue], buffers: &
     for field in fields {
         let left = if field.kind.is_pointer() { attr.long(field.at) } else { attr.word(field.at).into() };
         assert_eq!(left, 0, "{field:?}");
+    }
+}
+
+/// Fills in an event as for a call of a session, with one descriptor; panics if its attribute keeps an address of the sender.
+pub fn session_event(attribute: &[u8], event: &PerfCall) {
+    let sources = ProbeEvents { kprobe: Some(8), uprobe: Some(9) };
+    let descriptors = [File::open("/dev/null").unwrap_or_else(|error| panic!("{error}")).into()];
+    if let Ok(filled) = FilledEvent::new(attribute, event, &descriptors, &sources) {
+        filled.check(&sources);
     }
 }
 

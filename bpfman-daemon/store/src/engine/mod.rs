@@ -139,20 +139,6 @@ impl StorageError {
     pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
         move |source| StorageError::Io { doing, path: path.to_owned(), source }
     }
-
-    /// Returns whether the disk (or the quota) is full.
-    pub fn is_disk_full(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, StorageError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
-    }
-
-    /// Returns the operating system's error number, if there is one.
-    pub fn os_error(&self) -> Option<i32> {
-        match self {
-            StorageError::Io { source, .. } => source.raw_os_error(),
-            _ => None,
-        }
-    }
 }
 
 /// Converts a panic of the database library into an error: damaged files make both libraries panic in places.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bpfmand_store::{Batch, CommitOutcome, EngineKind, Store, StoreError, Table};
+use bpfmand_store::{Batch, CommitOutcome, EngineKind, StorageError, Store, StoreError, Table};
 
 use crate::fixture::{OpenOrPanic, on_each_engine, open, options};
 
@@ -63,7 +63,8 @@ fn child() {
     };
     println!("{acknowledged} records, then: {error}");
     let StoreError::NotSaved { outcome, source } = error else { panic!("{error}") };
-    assert!(source.is_disk_full(), "{source}");
+    let StorageError::Io { source: refused, .. } = &*source else { panic!("{source}") };
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull, "{source}");
     if kind == EngineKind::Redb {
         assert_eq!(outcome, CommitOutcome::NotApplied);
         assert_eq!(store.load().unwrap().len() as u32, acknowledged, "readable while the disk is full");

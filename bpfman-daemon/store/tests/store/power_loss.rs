@@ -1,6 +1,6 @@
 //! redb on a simulated disk: power loss during commits, and temporary I/O errors.
 
-use bpfmand_store::{Batch, CommitOutcome, EngineKind, Store, StoreError, Table};
+use bpfmand_store::{Batch, CommitOutcome, EngineKind, StorageError, Store, StoreError, Table};
 
 use crate::failing_disk::Disk;
 use crate::fixture::{Chance, OpenOrPanic, options, quick_folder};
@@ -74,7 +74,8 @@ fn store_knows_its_contents_and_continues_after_an_io_error() {
             }
             assert!(number < 100, "the error never came");
         };
-        assert_eq!(failed.1.os_error(), Some(5), "{}", failed.1);
+        let StorageError::Io { source, .. } = &*failed.1 else { panic!("{}", failed.1) };
+        assert_eq!(source.raw_os_error(), Some(5), "{source}");
         let expected = match failed.0 {
             CommitOutcome::NotApplied => number,
             CommitOutcome::Applied => {

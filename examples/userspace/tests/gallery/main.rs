@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod ci_guard;
+mod clone_registry;
 mod egress_guard;
 mod equipment;
 mod exec_snoop;

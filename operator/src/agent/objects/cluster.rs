@@ -20,9 +20,6 @@ use bpfman_runtime::manager::Manager;
 use bpfman_runtime::object;
 use bpfman_runtime::patch::difference;
 
-/// Field manager of the agent's writes.
-pub const FIELD_MANAGER: &str = Manager::Agent.name();
-
 /// Failure of a request to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {

@@ -3,10 +3,10 @@
 use std::io::Read as _;
 use std::process::{Child, Stdio};
 
-use bpfman_tests::Network;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::wait::until;
+use bpfman_tests::{Network, command};
 use serde_json::Value;
 
 use super::{ADA, BOB, EVE, Sessions, sessions, sessions_of};
@@ -43,7 +43,7 @@ fn session_is_listed_with_what_it_has() {
     let listed = list(&daemon, 0);
     let session = &listed[0];
     let shell = std::fs::canonicalize("/usr/bin/sh").unwrap();
-    let sum = bpfman_tests::command::run(&["sha256sum", &shell.display().to_string()]);
+    let sum = command::run(&["sha256sum", &shell.display().to_string()]);
     assert_eq!(session["sha256"].as_str(), sum.split(' ').next(), "{session}");
     assert!(session["executable"].as_str().unwrap().ends_with("/sh"), "{session}");
     assert!(session["command"].as_str().unwrap().starts_with("sh -c bpftool prog load"), "{session}");
@@ -132,15 +132,20 @@ fn program_at_tcx_ends_with_its_session() {
     child.wait().unwrap();
 }
 
+/// Starts a command with an XDP program at the network's interface, which waits until its input ends.
+fn stranger(daemon: &Sessions, network: &Network, user: u32) -> Child {
+    let binary = daemon.readable(&bpfman_tests::compile::executable("radar_stranger")).display().to_string();
+    let index = network.near.inside(|| command::run(&["ip", "-o", "link", "show", INTERFACE]));
+    let words = [&binary, "load", "link", index.split(':').next().unwrap(), "wait"];
+    let mut command = daemon.session_command(user, &words);
+    command.stdout(Stdio::piped()).stdin(Stdio::piped());
+    network.near.inside(move || command.spawn().unwrap())
+}
+
 #[test]
 fn links_of_a_session_name_it_as_their_owner() {
     let (daemon, network) = (sessions(), Network::new());
-    let binary = daemon.readable(&bpfman_tests::compile::executable("radar_stranger")).display().to_string();
-    let index = network.near.inside(|| bpfman_tests::command::run(&["ip", "-o", "link", "show", INTERFACE]));
-    let mut command =
-        daemon.session_command(ADA, &[&binary, "load", "link", index.split(':').next().unwrap(), "wait"]);
-    command.stdout(Stdio::piped()).stdin(Stdio::piped());
-    let mut child = network.near.inside(move || command.spawn().unwrap());
+    let mut child = stranger(&daemon, &network, ADA);
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let made = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("link ")).unwrap();
     let id: u32 = made.trim_start_matches("link ").parse().unwrap();
@@ -161,4 +166,39 @@ fn links_of_a_session_name_it_as_their_owner() {
     assert!(!daemon.bpfman("list links --all -q").success().lines().any(|line| line == "0"));
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn objects_of_others_are_there_for_a_grant_over_all_owners() {
+    let daemon = sessions_of(&format!(
+        "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
+         [[grants]]\nname = \"watch\"\nusers = [{BOB}]\nallow = [\"raw\"]\nhooks = [\"xdp:lo\"]\nover = \"all\"\n"
+    ));
+    let (network, child) = (Network::new(), running(&daemon));
+    let session = list(&daemon, 0)[0].clone();
+    let [program, map] = ["programs", "maps"].map(|kind| session[kind][0].to_string());
+    let of = |user, words: &str| {
+        daemon.session(user, &[&["bpftool"], &words.split(' ').collect::<Vec<_>>()[..]].concat())
+    };
+    for words in [format!("-j prog show id {program}"), format!("-j map dump id {map}")] {
+        assert!(!of(BOB, &words).success().is_empty());
+        assert_ne!(of(ADA, &words).code, 0, "{words}");
+    }
+    assert!(of(BOB, "prog show").success().contains(&format!("{program}: ")));
+    assert!(!of(ADA, "prog show").success().contains(&format!("{program}: ")));
+    let history = daemon.bpfman("history --accesses").success();
+    assert!(history.contains(&format!("MAP_GET_FD_BY_ID (map {map} of root) in session")), "{history}");
+    // Links of others are shown, and stay.
+    let mut linked = stranger(&daemon, &network, ADA);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(linked.stdout.take().unwrap()));
+    let link = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("link ")).unwrap();
+    let link = link.trim_start_matches("link ");
+    assert!(of(BOB, "link show").success().contains(&format!("{link}: ")));
+    let detached = of(BOB, &format!("link detach id {link}"));
+    assert!(detached.stderr.contains("not permitted"), "{detached:?}");
+    assert!(command::run(&["bpftool", "link", "show", "id", link]).contains("xdp"));
+    for mut child in [child, linked] {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }

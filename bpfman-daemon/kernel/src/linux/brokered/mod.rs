@@ -4,7 +4,7 @@
 mod call;
 mod facts;
 pub(super) mod filled;
-mod perf;
+pub(super) mod perf;
 mod program_info;
 mod route;
 

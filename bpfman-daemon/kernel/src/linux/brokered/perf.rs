@@ -42,6 +42,65 @@ impl ProbeEvents {
     }
 }
 
+/// Arguments of the system call, with the text that the attribute points to.
+pub(in crate::linux) struct FilledEvent {
+    attribute: Vec<u8>,
+    text: Option<CString>,
+    process: i32,
+    group: i32,
+    flags: u64,
+}
+
+impl FilledEvent {
+    pub(in crate::linux) fn new(
+        attribute: &[u8],
+        event: &PerfCall,
+        descriptors: &[OwnedFd],
+        sources: &ProbeEvents,
+    ) -> Result<Self, Errno> {
+        if attribute.len() < FIRST_VERSION || attribute.len() > PERF_ATTR {
+            return Err(Errno::TOO_BIG);
+        }
+        let number = |index: usize| descriptors.get(index).map(|one| one.as_raw_fd()).ok_or(Errno::BADF);
+        let mut attribute = attribute.to_vec();
+        let size = attribute.len() as u32;
+        attribute[SIZE..SIZE + 4].copy_from_slice(&size.to_ne_bytes());
+        let mut event_type = [0; 4];
+        event_type.copy_from_slice(&attribute[TYPE..TYPE + 4]);
+        let text = match &event.probe {
+            None => None,
+            Some(PerfProbe::Function(name)) => Some(name.clone()),
+            Some(PerfProbe::File(index)) => Some(format!("/proc/self/fd/{}", number(*index)?)),
+        };
+        let text = text.map(CString::new).transpose().map_err(|_| Errno::INVAL)?;
+        if sources.are(u32::from_ne_bytes(event_type)) {
+            let slot = attribute.get_mut(CONFIG1..CONFIG1 + 8).ok_or(Errno::INVAL)?;
+            slot.copy_from_slice(&text.as_ref().map_or(0, |text| text.as_ptr() as u64).to_ne_bytes());
+        } else if text.is_some() {
+            return Err(Errno::INVAL);
+        }
+        let (process, flags) = match event.process {
+            PerfProcess::All => (-1, event.flags & !OF_GROUP),
+            PerfProcess::One(process) if process > 0 => (process, event.flags & !OF_GROUP),
+            PerfProcess::One(_) => return Err(Errno::INVAL),
+            PerfProcess::Group(index) => (number(index)?, event.flags | OF_GROUP),
+        };
+        let group = event.group.map_or(Ok(-1), number)?;
+        Ok(Self { attribute, text, process, group, flags })
+    }
+
+    /// Panics if the attribute of a probe points anywhere but to its text, or if its size is wrong.
+    #[cfg(feature = "fuzzing")]
+    pub(in crate::linux) fn check(&self, sources: &ProbeEvents) {
+        let word = |at: usize| self.attribute[at..].first_chunk().copied().map_or(0, u32::from_ne_bytes);
+        let address = self.attribute[CONFIG1..].first_chunk().copied().map_or(0, u64::from_ne_bytes);
+        assert_eq!(word(SIZE) as usize, self.attribute.len());
+        if sources.are(word(TYPE)) {
+            assert_eq!(address, self.text.as_ref().map_or(0, |text| text.as_ptr() as u64));
+        }
+    }
+}
+
 /// Opens an event. The type has been permitted; a probe's name comes from `event` alone.
 pub fn open_perf_event(
     attribute: &[u8],
@@ -49,44 +108,17 @@ pub fn open_perf_event(
     descriptors: &[OwnedFd],
     sources: &ProbeEvents,
 ) -> Result<OwnedFd, Errno> {
-    if attribute.len() < FIRST_VERSION || attribute.len() > PERF_ATTR {
-        return Err(Errno::TOO_BIG);
-    }
-    let number = |index: usize| descriptors.get(index).map(|one| one.as_raw_fd()).ok_or(Errno::BADF);
-    let mut attribute = attribute.to_vec();
-    let size = attribute.len() as u32;
-    attribute[SIZE..SIZE + 4].copy_from_slice(&size.to_ne_bytes());
-    let mut event_type = [0; 4];
-    event_type.copy_from_slice(&attribute[TYPE..TYPE + 4]);
-    let text = match &event.probe {
-        None => None,
-        Some(PerfProbe::Function(name)) => Some(name.clone()),
-        Some(PerfProbe::File(index)) => Some(format!("/proc/self/fd/{}", number(*index)?)),
-    };
-    let text = text.map(CString::new).transpose().map_err(|_| Errno::INVAL)?;
-    if sources.are(u32::from_ne_bytes(event_type)) {
-        let slot = attribute.get_mut(CONFIG1..CONFIG1 + 8).ok_or(Errno::INVAL)?;
-        slot.copy_from_slice(&text.as_ref().map_or(0, |text| text.as_ptr() as u64).to_ne_bytes());
-    } else if text.is_some() {
-        return Err(Errno::INVAL);
-    }
-    let (process, flags) = match event.process {
-        PerfProcess::All => (-1, event.flags & !OF_GROUP),
-        PerfProcess::One(process) if process > 0 => (process, event.flags & !OF_GROUP),
-        PerfProcess::One(_) => return Err(Errno::INVAL),
-        PerfProcess::Group(index) => (number(index)?, event.flags | OF_GROUP),
-    };
-    let group = event.group.map_or(Ok(-1), number)?;
+    let filled = FilledEvent::new(attribute, event, descriptors, sources)?;
     // SAFETY: the attribute is live and of the size in its `size` field. It holds one pointer, that of a probe's text, which
-    // is set above to null or to a live string; for other types that field is a number.
+    // is null or of the live string in `filled`; for other types that field is a number.
     let opened = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
-            attribute.as_ptr(),
-            process,
+            filled.attribute.as_ptr(),
+            filled.process,
             event.cpu,
-            group,
-            flags | CLOSE_ON_EXEC,
+            filled.group,
+            filled.flags | CLOSE_ON_EXEC,
         )
     };
     if opened < 0 {
