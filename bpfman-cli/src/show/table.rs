@@ -12,7 +12,6 @@ const NARROWEST_COLUMN: u16 = 16;
 pub struct TextTable(comfy_table::Table);
 
 impl TextTable {
-    /// Creates an empty table with these columns.
     #[must_use]
     pub fn new(header: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();

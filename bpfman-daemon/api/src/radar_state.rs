@@ -109,7 +109,6 @@ impl RadarReport {
 pub struct RadarState(Mutex<RadarReport>);
 
 impl RadarState {
-    /// Returns the current state.
     #[must_use]
     pub fn report(&self) -> RadarReport {
         self.lock().clone()

@@ -22,7 +22,6 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// Starts a soak.
     #[must_use]
     pub fn of(revision: &str) -> Self {
         Self {

@@ -58,7 +58,6 @@ impl DaemonLink {
         let _in_vain = tokio::time::timeout(REPORTED_AFTER, self.contacted.notified()).await;
     }
 
-    /// Returns the current state.
     #[must_use]
     pub fn now(&self) -> DaemonLinkStatus {
         self.lock().clone()

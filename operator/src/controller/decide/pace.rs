@@ -36,7 +36,6 @@ impl StatusPace {
         }
     }
 
-    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.0.remove(id);
     }

@@ -52,7 +52,6 @@ impl UnseenOrders {
         unseen.extend(orders.into_iter().map(|(object, orders)| (object, (orders, now))));
     }
 
-    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.0.remove(id);
     }

@@ -188,7 +188,6 @@ fn objects_of_others_are_there_for_a_grant_over_all_owners() {
     assert!(!of(ADA, "prog show").success().contains(&format!("{program}: ")));
     let history = daemon.bpfman("history --accesses").success();
     assert!(history.contains(&format!("MAP_GET_FD_BY_ID (map {map} of root) in session")), "{history}");
-    // Links of others are shown, and stay.
     let mut linked = stranger(&daemon, &network, ADA);
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(linked.stdout.take().unwrap()));
     let link = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("link ")).unwrap();
