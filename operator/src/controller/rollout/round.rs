@@ -221,7 +221,6 @@ impl Rollouts {
         }
     }
 
-    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.unseen.forget(id);
         self.known.remove(id);
