@@ -1,6 +1,4 @@
-//! An ordinary loader on aya: attaches XDP and a tracepoint, and prints whether executions were seen.
-//!
-//! `--lsm OBJECT PROGRAM HOOK COMMAND...` attaches an LSM program while a command runs instead.
+//! An ordinary loader on aya: attaches XDP and a tracepoint, and prints whether executions were seen; or an LSM program.
 
 use std::error::Error;
 use std::process::Command;

@@ -33,7 +33,7 @@ const OTHER_NAMES: [(&[&str], &str); 16] = [
 
 /// Parses the words of a command line, the program's name first. Help and version are errors of `clap`.
 pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let cli = read(words).map_err(|error| with_other_name(error, words))?;
+    let cli = read(words).map_err(|error| with_tip(error, words))?;
     let CliCommand::Attach(Attach { point: AttachTo::Hook(rest), .. }) = &cli.command else {
         return Ok(cli);
     };
@@ -74,7 +74,16 @@ fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     })
 }
 
-fn with_other_name(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+/// Adds the command that other tools' name stands for, or an example of a missing hook in place of its 30 kinds.
+fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let add = |error: &mut clap::Error, tip: String| {
+        let tip = clap::builder::StyledStr::from(tip);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    };
+    if error.kind() == ErrorKind::MissingSubcommand && words.get(1).is_some_and(|word| word == "attach") {
+        error.remove(ContextKind::ValidSubcommand);
+        add(&mut error, "name a hook after the program, such as xdp:eth0 or kprobe:vfs_unlink".to_owned());
+    }
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
     }
@@ -83,8 +92,7 @@ fn with_other_name(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let given: Vec<&str> = from.filter_map(|word| word.to_str()).collect();
     if let Some((_, ours)) = OTHER_NAMES.iter().find(|(names, _)| given.starts_with(names)) {
         error.remove(ContextKind::SuggestedSubcommand);
-        let tip = clap::builder::StyledStr::from(format!("the command for it is: {ours}"));
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        add(&mut error, format!("the command for it is: {ours}"));
     }
     error
 }
@@ -183,6 +191,8 @@ mod tests {
             assert!(text.contains(ours), "{line}: {text}");
         }
         assert!(parse_line("bpfman lod").unwrap_err().to_string().contains("'load'"));
+        let text = parse_line("bpfman attach 7").unwrap_err().to_string();
+        assert!(text.contains("such as xdp:eth0") && !text.contains("raw_tracepoint"), "{text}");
     }
 
     #[test]

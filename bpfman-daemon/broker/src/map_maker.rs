@@ -14,6 +14,8 @@ pub const SOCKET: &str = "maps";
 /// Maximum time to make a map. The client's user may have frozen the cgroup.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time in which the process makes most maps.
+const MADE_WITHIN: Duration = Duration::from_micros(50);
 /// Number of processes that are tried for one map.
 const ATTEMPTS: usize = 3;
 
@@ -76,6 +78,7 @@ fn exchange(
 ) -> io::Result<Result<OwnedFd, Errno>> {
     let passed: Vec<_> = descriptors.iter().map(|one| one.as_fd()).collect();
     connection.send(request, &[attr], &passed)?;
+    connection.look_for_message(MADE_WITHIN);
     let answer = connection.receive_next::<CallAnswer>()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok(match (answer.head.result, answer.descriptors.into_iter().next()) {
         (Ok(_), Some(map)) => Ok(map),

@@ -24,6 +24,8 @@ use crate::user_calls::UserCalls;
 
 /// Time in which a library usually makes its next call.
 const NEXT_CALL: Duration = Duration::from_micros(100);
+/// Maximum number of journal entries that wait for a pause between calls.
+const MAX_WAITING: usize = 16;
 /// Time within which a receiver takes an answer.
 const TAKES_ANSWER: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,27 @@ struct CallEntry {
     denied: Option<String>,
 }
 
+/// Entries that are written in the next pause between calls, since the caller of the next call would wait for them.
+struct WaitingEntries<'a> {
+    calls: &'a SessionCalls,
+    entries: Vec<CallEntry>,
+}
+
+impl WaitingEntries<'_> {
+    fn write(&mut self) {
+        for CallEntry { what, about, denied } in self.entries.drain(..) {
+            let what = if about.objects.is_empty() { what } else { format!("{what} ({about})") };
+            record(&self.calls.journal, &self.calls.session, what, denied.as_deref());
+        }
+    }
+}
+
+impl Drop for WaitingEntries<'_> {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
 /// Answer to a caller, with buffers and a descriptor.
 pub struct Given {
     pub answer: CallAnswer,
@@ -99,9 +122,13 @@ impl SessionCalls {
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
         // A receiver that was stopped takes no answer.
         channel.stream().set_write_timeout(Some(TAKES_ANSWER))?;
+        let mut waiting = WaitingEntries { calls: self, entries: Vec::new() };
         loop {
-            if !self.look_for_next(channel) && !channel.wait_for_message()? {
-                return Ok(());
+            if !self.look_for_next(channel) {
+                waiting.write();
+                if !channel.wait_for_message()? {
+                    return Ok(());
+                }
             }
             let mut place = self.user.begin();
             let Some(message) = channel.receive_admitted::<CallRequest>(|bytes| place.take(bytes))? else {
@@ -115,10 +142,9 @@ impl SessionCalls {
             let (Given { answer, buffers, descriptor, .. }, entry) = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             let sent = channel.send(&answer, &buffers, &descriptors);
-            // Written after the answer, for which the caller waits; also if the receiver is gone.
-            if let Some(CallEntry { what, about, denied }) = entry {
-                let what = if about.objects.is_empty() { what } else { format!("{what} ({about})") };
-                record(&self.journal, &self.session, what, denied.as_deref());
+            waiting.entries.extend(entry);
+            if waiting.entries.len() >= MAX_WAITING {
+                waiting.write();
             }
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {

@@ -180,14 +180,17 @@ impl Channel {
         }
         let parsed = Head::parse(&first[PREFIX..PREFIX + head], buffers).map_err(wrong)?;
         let mut begun = &first[PREFIX + head..length];
+        // Read the rest in few calls, and nothing behind it: the buffers of a new command are its many variables.
+        let left = whole - length;
+        let mut rest = io::BufReader::with_capacity(left.min(AHEAD), (&self.0).take(left as u64));
         let mut contents = Vec::with_capacity(parsed.buffers.len());
         for size in parsed.buffers {
-            let (there, rest) = begun.split_at(size.min(begun.len()));
-            begun = rest;
+            let (there, others) = begun.split_at(size.min(begun.len()));
+            begun = others;
             let mut buffer = there.to_vec();
             if buffer.len() < size {
                 buffer.resize(size, 0);
-                (&self.0).read_exact(&mut buffer[there.len()..])?;
+                rest.read_exact(&mut buffer[there.len()..])?;
             }
             contents.push(buffer);
         }

@@ -62,8 +62,6 @@ fn prepare(
 ) -> anyhow::Result<(CommandWords, Executable, Command)> {
     close_all_but(&[client.number(), receiver.number()])?;
     start_session()?;
-    // No executed program can regain a capability: the filter sets no_new_privs.
-    caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
     // Wait for the command: until then, the daemon uses the same open file, without blocking.
     let mut command = [PollFd::new(client.stream(), PollFlags::IN)];

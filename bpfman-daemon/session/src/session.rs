@@ -38,6 +38,8 @@ pub fn run(
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
+    // No program that this process or a child executes can regain a capability.
+    caps::clear(None, caps::CapSet::Bounding)?;
     // Only receivers hold `alive`: the process for maps ends with the last of them.
     let (alive, watched) = Channel::pair()?;
     let between = map_maker::start(&maps, &watched)?;
@@ -93,7 +95,6 @@ pub fn run(
 /// Reduces this process to the rights of the command, and closes all descriptors except `kept`.
 fn give_up_rights(rights: &Rights, kept: &[RawFd]) -> anyhow::Result<()> {
     close_all_but(kept)?;
-    caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
     rustix::thread::set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

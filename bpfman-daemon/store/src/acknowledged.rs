@@ -3,11 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable;
-use crate::engine::StorageError;
+use crate::engine::{StorageError, create_building};
 
 const MAGIC: &[u8; 8] = b"bpfmack1";
 /// Two slots, a disk sector apart: a torn write can damage only the one being written.
@@ -49,14 +49,7 @@ impl AcknowledgedFile {
     pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<AcknowledgedFile, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&building)
-            .map_err(StorageError::io("creating", &building))?;
+        let file = create_building(&building)?;
         let mut bytes = vec![0; (SLOT * SLOTS) as usize];
         for slot in bytes.chunks_mut(SLOT as usize) {
             slot[..LENGTH].copy_from_slice(&to_slot(number));

@@ -52,9 +52,23 @@ fn request(bytes: &[u8]) {
     let Some(attr) = buffers.first() else { return };
     match request {
         CallRequest::Bpf { command, fields, .. } => session_call(command, attr, &fields, &buffers),
-        CallRequest::PerfEvent(event) => session_event(attr, &event),
+        CallRequest::PerfEvent(event) => {
+            let Some((attr, text)) = session_event(attr, &event) else { return };
+            assert_eq!(word(&attr, 4), attr.len() as u64, "the size");
+            if matches!(word(&attr, 0), 8 | 9) {
+                assert_eq!(
+                    word(&attr, 56) | word(&attr, 60) << 32,
+                    text,
+                    "a probe points to the daemon's text alone"
+                );
+            }
+        }
         _ => {}
     }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]).into()
 }
 
 fn code(code: &[u8]) {
@@ -101,7 +115,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut attr = vec![0; 24];
     attr[0] = 12;
     seeds.push([&[4][..], &(head.len() as u16).to_le_bytes(), head, &attr].concat());
-    // A probe by name, with an address where the daemon's own goes.
     let head = br#"{"head":{"PerfEvent":{"process":{"One":7},"cpu":-1,"flags":0,"group":0,"probe":{"Function":"f"}}},"buffers":[136]}"#;
     let mut attr = vec![0; 136];
     (attr[0], attr[4], attr[56]) = (8, 136, 255);

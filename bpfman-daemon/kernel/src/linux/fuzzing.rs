@@ -55,13 +55,13 @@ pub fn session_call(command: u32, attr: &[u8], values: &[FieldValue], buffers: &
     }
 }
 
-/// Fills in an event as for a call of a session, with one descriptor; panics if its attribute keeps an address of the sender.
-pub fn session_event(attribute: &[u8], event: &PerfCall) {
+/// Fills in an event as for a call of a session, with one descriptor and probes of the types 8 and 9. Returns its attribute, and
+/// the address of the daemon's text.
+pub fn session_event(attribute: &[u8], event: &PerfCall) -> Option<(Vec<u8>, u64)> {
     let sources = ProbeEvents { kprobe: Some(8), uprobe: Some(9) };
     let descriptors = [File::open("/dev/null").unwrap_or_else(|error| panic!("{error}")).into()];
-    if let Ok(filled) = FilledEvent::new(attribute, event, &descriptors, &sources) {
-        filled.check(&sources);
-    }
+    let filled = FilledEvent::new(attribute, event, &descriptors, &sources).ok()?;
+    Some((filled.attribute, filled.text.map_or(0, |text| text.as_ptr() as u64)))
 }
 
 /// Parses the dynamic loader's library cache.

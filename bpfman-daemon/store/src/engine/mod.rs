@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -133,6 +135,13 @@ pub enum StorageError {
         path: PathBuf,
         why: String,
     },
+}
+
+/// Creates an empty file, which is renamed once it is complete.
+pub(crate) fn create_building(path: &Path) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).map_err(StorageError::io("creating", path))
 }
 
 impl StorageError {

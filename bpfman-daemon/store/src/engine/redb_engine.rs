@@ -3,14 +3,13 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError,
 };
 
-use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
+use super::{EngineWrite, StorageEngine, StorageError, Visit, caught, create_building};
 use crate::durable;
 
 /// A single tree for all tables: a batch over several of them dirties the fewest pages.
@@ -56,14 +55,7 @@ impl RedbEngine {
     /// Renames a complete file into place: a crash may interrupt the library's first writes.
     fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("redb.new");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&building)
-            .map_err(StorageError::io("creating", &building))?;
+        let file = create_building(&building)?;
         let mut new =
             Self::checked(&building, || redb::Builder::new().set_cache_size(CACHE).create_file(file))?;
         new.commit(&[])?;

@@ -26,7 +26,6 @@ fn a_clone_has_a_registry_whose_images_load() {
     let made = make("registry").success();
     assert!(made.contains("bpfman apply -f examples/xdp-firewall/app.yaml"), "{made}");
     daemon.bpfman(&load).success();
-    // A second run finds its registry, and changes no policy.
     let policy = std::fs::read(daemon.path("policy.toml")).unwrap();
     make("registry").success();
     assert_eq!(std::fs::read(daemon.path("policy.toml")).unwrap(), policy);

@@ -184,10 +184,10 @@ fn objects_of_others_are_there_for_a_grant_over_all_owners() {
         assert!(!of(BOB, &words).success().is_empty());
         assert_ne!(of(ADA, &words).code, 0, "{words}");
     }
-    assert!(of(BOB, "prog show").success().contains(&format!("{program}: ")));
-    assert!(!of(ADA, "prog show").success().contains(&format!("{program}: ")));
     let history = daemon.bpfman("history --accesses").success();
     assert!(history.contains(&format!("MAP_GET_FD_BY_ID (map {map} of root) in session")), "{history}");
+    assert!(of(BOB, "prog show").success().contains(&format!("{program}: ")));
+    assert!(!of(ADA, "prog show").success().contains(&format!("{program}: ")));
     let mut linked = stranger(&daemon, &network, ADA);
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(linked.stdout.take().unwrap()));
     let link = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("link ")).unwrap();
