@@ -11,7 +11,7 @@ use clap::builder::FalseyValueParser;
 pub struct DaemonArguments {
     /// "serve", the default; "check" asks the daemon on the socket whether it answers; "mount" mounts the
     /// bpffs, and ends.
-    #[arg(value_parser = ["serve", "check", "mount"], hide = true)]
+    #[arg(value_parser = ["serve", "check", "mount"])]
     pub command: Option<String>,
     /// Configuration file; it must exist if it is named here.
     #[arg(long, env = "BPFMAN_CONFIG", value_name = "FILE")]
