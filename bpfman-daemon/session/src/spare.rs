@@ -22,7 +22,6 @@ pub enum SessionPart {
     Spare(Spare),
 }
 
-/// A process that stands by.
 pub struct Spare {
     child: u32,
     /// Connection to the receiver.
