@@ -74,26 +74,25 @@ fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     })
 }
 
-/// Adds the command that other tools' name stands for, or an example of a missing hook in place of its 30 kinds.
+/// Adds the command that another tool's name stands for, or an example of a missing hook in place of its 30 kinds.
 fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
-    let add = |error: &mut clap::Error, tip: String| {
-        let tip = clap::builder::StyledStr::from(tip);
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let tip = match error.kind() {
+        ErrorKind::MissingSubcommand if name == "bpfman attach" => {
+            "name a hook after the program, such as xdp:eth0 or kprobe:vfs_unlink".to_owned()
+        }
+        ErrorKind::InvalidSubcommand => {
+            let from = words.iter().skip_while(|word| word.to_str() != Some(name.as_str()));
+            let given: Vec<&str> = from.filter_map(|word| word.to_str()).collect();
+            let known = OTHER_NAMES.iter().find(|(names, _)| given.starts_with(names));
+            let Some((_, ours)) = known else { return error };
+            format!("the command for it is: {ours}")
+        }
+        _ => return error,
     };
-    if error.kind() == ErrorKind::MissingSubcommand && words.get(1).is_some_and(|word| word == "attach") {
-        error.remove(ContextKind::ValidSubcommand);
-        add(&mut error, "name a hook after the program, such as xdp:eth0 or kprobe:vfs_unlink".to_owned());
-    }
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return error;
-    }
-    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand) else { return error };
-    let from = words.iter().skip_while(|word| word.to_str() != Some(unknown.as_str()));
-    let given: Vec<&str> = from.filter_map(|word| word.to_str()).collect();
-    if let Some((_, ours)) = OTHER_NAMES.iter().find(|(names, _)| given.starts_with(names)) {
-        error.remove(ContextKind::SuggestedSubcommand);
-        add(&mut error, format!("the command for it is: {ours}"));
-    }
+    error.remove(ContextKind::ValidSubcommand);
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
 }
 
@@ -191,7 +190,7 @@ mod tests {
             assert!(text.contains(ours), "{line}: {text}");
         }
         assert!(parse_line("bpfman lod").unwrap_err().to_string().contains("'load'"));
-        let text = parse_line("bpfman attach 7").unwrap_err().to_string();
+        let text = parse_line("bpfman -o json attach 7").unwrap_err().to_string();
         assert!(text.contains("such as xdp:eth0") && !text.contains("raw_tracepoint"), "{text}");
     }
 
