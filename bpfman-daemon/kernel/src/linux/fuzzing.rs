@@ -61,7 +61,8 @@ pub fn session_event(attribute: &[u8], event: &PerfCall) -> Option<(Vec<u8>, u64
     let sources = ProbeEvents { kprobe: Some(8), uprobe: Some(9) };
     let descriptors = [File::open("/dev/null").unwrap_or_else(|error| panic!("{error}")).into()];
     let filled = FilledEvent::new(attribute, event, &descriptors, &sources).ok()?;
-    Some((filled.attribute, filled.text.map_or(0, |text| text.as_ptr() as u64)))
+    let address = filled.address();
+    Some((filled.attribute, address))
 }
 
 /// Parses the dynamic loader's library cache.

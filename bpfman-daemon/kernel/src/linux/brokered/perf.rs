@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use bpfmand_calls::{Errno, PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 
-const TYPE: usize = 0;
 const SIZE: usize = 4;
 /// Offset of the field with the address of a probe's name, or the address of a breakpoint.
 const CONFIG1: usize = 56;
@@ -45,7 +44,7 @@ impl ProbeEvents {
 /// Arguments of the system call, with the text that the attribute points to.
 pub(in crate::linux) struct FilledEvent {
     pub(in crate::linux) attribute: Vec<u8>,
-    pub(in crate::linux) text: Option<CString>,
+    text: Option<CString>,
     process: i32,
     group: i32,
     flags: u64,
@@ -65,20 +64,13 @@ impl FilledEvent {
         let mut attribute = attribute.to_vec();
         let size = attribute.len() as u32;
         attribute[SIZE..SIZE + 4].copy_from_slice(&size.to_ne_bytes());
-        let mut event_type = [0; 4];
-        event_type.copy_from_slice(&attribute[TYPE..TYPE + 4]);
+        let event_type = attribute.first_chunk().copied().map_or(0, u32::from_ne_bytes);
         let text = match &event.probe {
             None => None,
             Some(PerfProbe::Function(name)) => Some(name.clone()),
             Some(PerfProbe::File(index)) => Some(format!("/proc/self/fd/{}", number(*index)?)),
         };
         let text = text.map(CString::new).transpose().map_err(|_| Errno::INVAL)?;
-        if sources.are(u32::from_ne_bytes(event_type)) {
-            let slot = attribute.get_mut(CONFIG1..CONFIG1 + 8).ok_or(Errno::INVAL)?;
-            slot.copy_from_slice(&text.as_ref().map_or(0, |text| text.as_ptr() as u64).to_ne_bytes());
-        } else if text.is_some() {
-            return Err(Errno::INVAL);
-        }
         let (process, flags) = match event.process {
             PerfProcess::All => (-1, event.flags & !OF_GROUP),
             PerfProcess::One(process) if process > 0 => (process, event.flags & !OF_GROUP),
@@ -86,7 +78,18 @@ impl FilledEvent {
             PerfProcess::Group(index) => (number(index)?, event.flags | OF_GROUP),
         };
         let group = event.group.map_or(Ok(-1), number)?;
-        Ok(Self { attribute, text, process, group, flags })
+        let mut this = Self { attribute, text, process, group, flags };
+        if sources.are(event_type) {
+            let address = this.address().to_ne_bytes();
+            this.attribute[CONFIG1..CONFIG1 + 8].copy_from_slice(&address);
+        } else if this.text.is_some() {
+            return Err(Errno::INVAL);
+        }
+        Ok(this)
+    }
+
+    pub(in crate::linux) fn address(&self) -> u64 {
+        self.text.as_ref().map_or(0, |text| text.as_ptr() as u64)
     }
 }
 
