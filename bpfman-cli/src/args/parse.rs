@@ -74,7 +74,7 @@ fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     })
 }
 
-/// Adds the command that another tool's name stands for, or an example of a missing hook in place of its 30 kinds.
+/// Adds our command for the name of another tool's, or an example of a missing hook in place of its 30 kinds.
 fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return error };
     let tip = match error.kind() {

@@ -29,7 +29,7 @@ pub enum RawObject {
     AnyPlace,
     /// A position before or after other programs.
     Position,
-    /// An object of another owner, by kind and id.
+    /// Object of another owner.
     Other(ObjectKind, u32),
 }
 

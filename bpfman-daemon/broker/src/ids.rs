@@ -1,5 +1,6 @@
 //! Objects by id: those of the session and types of the kernel, or all where a grant is over all owners.
 
+use bpfmand_access::AccessVerb;
 use bpfmand_calls::{CallAnswer, CallAttr, Errno, ObjectKind};
 use bpfmand_kernel::linux::brokered;
 
@@ -20,7 +21,7 @@ impl SessionCalls {
     fn sees_all(&self) -> bool {
         let policy = (self.policy)();
         // Without such a grant, which few have, skip the decision: its denial takes long to write.
-        policy.grants.iter().any(|grant| grant.over_all)
+        policy.grants.iter().any(|grant| grant.over_all && grant.verbs.contains(&AccessVerb::Raw))
             && decide::decide(&self.session, &policy, &[RawObject::Other(ObjectKind::Program, 0)], None)
                 .is_ok()
     }
@@ -50,16 +51,15 @@ impl SessionCalls {
         if flags & !MAP_FLAGS != 0 || flags != 0 && kind != ObjectKind::Map {
             return Err(Errno::INVAL.into());
         }
-        if self.is_visible(kind, id) {
-            return Ok(Given::object(brokered::open_object(kind, id, flags)?));
-        }
-        if !self.sees_all() {
+        let is_visible = self.is_visible(kind, id);
+        if !is_visible && !self.sees_all() {
             return Err(Errno::NOENT.into());
         }
-        let opened = Given::object(brokered::open_object(kind, id, flags)?);
+        let opened = brokered::open_object(kind, id, flags)?;
         // The history has entries of maps, which can be changed by their descriptors, and not of what is only described.
-        let objects = if kind == ObjectKind::Map { vec![RawObject::Other(kind, id)] } else { Vec::new() };
-        Ok(Given { about: GrantedObjects { objects, program: None }, ..opened })
+        let other = (!is_visible && kind == ObjectKind::Map).then_some(RawObject::Other(kind, id));
+        let about = GrantedObjects { objects: other.into_iter().collect(), program: None };
+        Ok(Given { about, ..Given::object(opened) })
     }
 }
 

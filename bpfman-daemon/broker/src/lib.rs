@@ -31,6 +31,7 @@ mod starter;
 mod trivial;
 mod usage;
 mod user_calls;
+mod waiting_entries;
 
 pub use details::{SessionDetails, SessionOwners};
 pub use left::RemovalError;

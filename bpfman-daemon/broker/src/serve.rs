@@ -21,11 +21,10 @@ use crate::session::BrokeredSession;
 use crate::trivial::is_trivial;
 use crate::usage::OwnerUse;
 use crate::user_calls::UserCalls;
+use crate::waiting_entries::WaitingEntries;
 
 /// Time in which a library usually makes its next call.
 const NEXT_CALL: Duration = Duration::from_micros(100);
-/// Maximum number of journal entries that wait for a pause between calls.
-const MAX_WAITING: usize = 16;
 /// Time within which a receiver takes an answer.
 const TAKES_ANSWER: Duration = Duration::from_secs(10);
 
@@ -73,27 +72,6 @@ struct CallEntry {
     denied: Option<String>,
 }
 
-/// Entries that are written in the next pause between calls, since the caller of the next call would wait for them.
-struct WaitingEntries<'a> {
-    calls: &'a SessionCalls,
-    entries: Vec<CallEntry>,
-}
-
-impl WaitingEntries<'_> {
-    fn write(&mut self) {
-        for CallEntry { what, about, denied } in self.entries.drain(..) {
-            let what = if about.objects.is_empty() { what } else { format!("{what} ({about})") };
-            record(&self.calls.journal, &self.calls.session, what, denied.as_deref());
-        }
-    }
-}
-
-impl Drop for WaitingEntries<'_> {
-    fn drop(&mut self) {
-        self.write();
-    }
-}
-
 /// Answer to a caller, with buffers and a descriptor.
 pub struct Given {
     pub answer: CallAnswer,
@@ -122,7 +100,10 @@ impl SessionCalls {
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
         // A receiver that was stopped takes no answer.
         channel.stream().set_write_timeout(Some(TAKES_ANSWER))?;
-        let mut waiting = WaitingEntries { calls: self, entries: Vec::new() };
+        let mut waiting = WaitingEntries::new(|CallEntry { what, about, denied }| {
+            let what = if about.objects.is_empty() { what } else { format!("{what} ({about})") };
+            record(&self.journal, &self.session, what, denied.as_deref());
+        });
         loop {
             if !self.look_for_next(channel) {
                 waiting.write();
@@ -137,15 +118,13 @@ impl SessionCalls {
             place.take(room_of(&message));
             self.keep_rate(&message.head);
             if is_long(&message) {
+                waiting.write();
                 place.begin_long();
             }
             let (Given { answer, buffers, descriptor, .. }, entry) = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             let sent = channel.send(&answer, &buffers, &descriptors);
-            waiting.entries.extend(entry);
-            if waiting.entries.len() >= MAX_WAITING {
-                waiting.write();
-            }
+            waiting.add(entry);
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     channel.send(CallAnswer::refused(Errno::TOO_BIG), &[], &[])?;
